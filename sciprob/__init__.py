@@ -1,0 +1,3 @@
+"""Probabilistic scientific computing: prior x forward operator x likelihood -> posterior."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,63 @@
+"""Linear maps that can be written to disk as plain numbers and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.operators.linear import LinearMap
+
+_KINDS: dict[str, type[StorableMap]] = {}
+
+
+@runtime_checkable
+class StorableMap(Protocol):
+    """A linear map that knows how to describe itself: settings (JSON) and tensors."""
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Settings and tensors from which `restore` builds an equal map."""
+        ...
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Build the map again."""
+        ...
+
+
+def storable[T: type](kind: str) -> Callable[[T], T]:
+    """Class decorator: register a `StorableMap` under a name used in saved files."""
+
+    def register(cls: T) -> T:
+        _KINDS[kind] = cls
+        return cls
+
+    return register
+
+
+def describe(linear_map: LinearMap) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Kind, settings and tensors of a map.
+
+    Raises:
+        UnsupportedProblemError: If its class is not storable.
+    """
+    for kind, cls in _KINDS.items():
+        if type(linear_map) is cls:
+            return kind, *linear_map.describe()
+    message = f"{type(linear_map).__name__} cannot be saved; give it `describe`, `restore` and `@storable`."
+    raise UnsupportedProblemError(message)
+
+
+def restore(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LinearMap:
+    """Build a described map again.
+
+    Raises:
+        ConfigError: If the kind is unknown.
+    """
+    if kind not in _KINDS:
+        message = f"unknown kind of linear map {kind!r} in a saved posterior; known are {sorted(_KINDS)}."
+        raise ConfigError(message)
+    restored: Any = _KINDS[kind].restore(settings, tensors)
+    return restored
