@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from sciprob.operators.base import Capability, ForwardOperator
 from torch import Tensor, nn
+
+from sciprob.operators.base import Capability, ForwardOperator
 
 
 @runtime_checkable
@@ -15,6 +16,15 @@ class NoiseModel(Protocol):
 
     Shapes: `clean` and `y` are `(*batch, *event)` and broadcast; densities are `(*batch,)`.
     """
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the noise offers to solvers, `GAUSSIAN_NOISE` or nothing."""
+        ...
+
+    def check(self, y: Tensor) -> None:
+        """Raise `DataError` if y cannot be data of this noise."""
+        ...
 
     def log_prob(self, clean: Tensor, y: Tensor) -> Tensor:
         """Log p(y | f), normalised."""
@@ -52,11 +62,9 @@ class Likelihood(nn.Module):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Those of the operator, and `GAUSSIAN_NOISE` where it is so."""
-        from sciprob.likelihoods.gaussian import GaussianNoise
-
-        gaussian = {Capability.GAUSSIAN_NOISE} if isinstance(self.noise, GaussianNoise) else set()
-        return self.operator.capabilities | gaussian
+        """Those of the operator and of the noise."""
+        offers: frozenset[Capability] = self.operator.capabilities | self.noise.capabilities
+        return offers
 
     def log_prob(self, m: Tensor, y: Tensor) -> Tensor:
         """Log p(y | m), `(*batch,)`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 from torch import Tensor
@@ -165,6 +166,11 @@ class LinearMultiple(LinearMap):
     def solve(self, y: Tensor) -> Tensor:
         """Inverse of the map divided by the number."""
         return self.operator.solve(y) / self.factor
+
+    def log_abs_det(self) -> Tensor:
+        """n log |factor| more than that of the map."""
+        log_abs_det: Tensor = self.operator.log_abs_det() + self.operator.domain.size * math.log(abs(self.factor))
+        return log_abs_det
 
 
 class Affine(ForwardOperator):
