@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
-from linear_operator.operators import DenseLinearOperator, DiagLinearOperator, LinearOperator
 from torch import Tensor
 
 from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.base import AnySpace, ForwardOperator, event_space
 from sciprob.spaces import Space
+
+if TYPE_CHECKING:
+    from linear_operator.operators import LinearOperator
 
 
 class LinearMap(ForwardOperator):
@@ -105,6 +107,18 @@ class AdjointMap(LinearMap):
     def adjoint(self) -> LinearMap:
         """The original map."""
         return self.original
+
+    def solve(self, y: Tensor) -> Tensor:
+        """`A^{-T} y`, the vector-Jacobian product of the original's solve, so that no second formula is needed."""
+        batch = self.codomain.batch_shape(y)
+        zero = y.new_zeros(*batch, *self.original.codomain.shape)
+        _, pullback = torch.func.vjp(self.original.solve, zero)  # type: ignore[misc]
+        solution: Tensor = pullback(y)[0]
+        return solution
+
+    def log_abs_det(self) -> Tensor:
+        """That of the original."""
+        return self.original.log_abs_det()
 
 
 class ExplicitLinearMap(LinearMap):
@@ -229,13 +243,16 @@ class DenseMap(LinearMap):
 
     def solve(self, y: Tensor) -> Tensor:
         """Dense solve with the square matrix."""
+        if self.matrix.shape[0] != self.matrix.shape[1]:
+            return super().solve(y)
         batch = self.codomain.batch_shape(y)
         x: Tensor = torch.linalg.solve(self.matrix.to(y.dtype), y.reshape(-1, self.codomain.size).T).T
         return x.reshape(*batch, *self.domain.shape)
 
     def log_abs_det(self) -> Tensor:
         """From an LU factorisation."""
-        return torch.linalg.slogdet(self.matrix)[1]
+        log_abs_det: Tensor = torch.linalg.slogdet(self.matrix)[1]
+        return log_abs_det
 
     def to_dense(self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
         """The matrix itself."""
@@ -245,7 +262,9 @@ class DenseMap(LinearMap):
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> LinearOperator:
         """A dense `linear_operator`, keeping the matrix' dtype and device."""
-        return cast(LinearOperator, DenseLinearOperator(self.matrix))
+        from linear_operator.operators import DenseLinearOperator
+
+        return cast("LinearOperator", DenseLinearOperator(self.matrix))
 
 
 class DiagonalMap(LinearMap):
@@ -276,4 +295,6 @@ class DiagonalMap(LinearMap):
         self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> LinearOperator:
         """A diagonal `linear_operator`, keeping the diagonal's dtype and device."""
-        return DiagLinearOperator(self.diagonal.reshape(-1))
+        from linear_operator.operators import DiagLinearOperator
+
+        return cast("LinearOperator", DiagLinearOperator(self.diagonal.reshape(-1)))

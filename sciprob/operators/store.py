@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 from torch import Tensor
 
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.operators.linear import LinearMap
 
-_KINDS: dict[str, type[StorableMap]] = {}
+_KINDS: dict[str, Any] = {}
 
 
 @runtime_checkable
@@ -43,9 +43,10 @@ def describe(linear_map: LinearMap) -> tuple[str, dict[str, Any], dict[str, Tens
     Raises:
         UnsupportedProblemError: If its class is not storable.
     """
-    for kind, cls in _KINDS.items():
-        if type(linear_map) is cls:
-            return kind, *linear_map.describe()
+    kind = next((kind for kind, cls in _KINDS.items() if cls is type(linear_map)), None)
+    if kind is not None and isinstance(linear_map, StorableMap):
+        settings, tensors = linear_map.describe()
+        return kind, settings, tensors
     message = f"{type(linear_map).__name__} cannot be saved; give it `describe`, `restore` and `@storable`."
     raise UnsupportedProblemError(message)
 
@@ -59,5 +60,4 @@ def restore(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor
     if kind not in _KINDS:
         message = f"unknown kind of linear map {kind!r} in a saved posterior; known are {sorted(_KINDS)}."
         raise ConfigError(message)
-    restored: Any = _KINDS[kind].restore(settings, tensors)
-    return restored
+    return cast(LinearMap, _KINDS[kind].restore(settings, tensors))

@@ -46,7 +46,7 @@ class ProductSpace:
             raise ShapeError(message)
         batches = {space.batch_shape(x[key], key) for key, space in self.factors.items()}
         if len(batches) != 1:
-            given = [tuple(batch) for batch in batches]
+            given = sorted(str(tuple(batch)) for batch in batches)
             message = f"the factors of `{name or self.name}` should share their batch axes, got {given}."
             raise ShapeError(message)
         return batches.pop()

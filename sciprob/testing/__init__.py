@@ -1,0 +1,6 @@
+"""Tools to test your own operators as ours are tested; needs pytest."""
+
+from sciprob.testing.checks import adjoint_defect, loglog_fit, taylor_orders
+from sciprob.testing.conformance import OperatorConformance
+
+__all__ = ["OperatorConformance", "adjoint_defect", "loglog_fit", "taylor_orders"]
