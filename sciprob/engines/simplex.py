@@ -1,0 +1,106 @@
+"""P1 finite-element matrices on triangles and tetrahedra, assembled at once in numpy.
+
+All functions take plain arrays: `points (n, d)` and `cells (m, d + 1)`, with d = 2 or 3 (d = 1 works
+too), and return float64. P1 functions and constant coefficients are integrated exactly, without
+quadrature: with barycentric coordinates l_i on a simplex of volume V in k dimensions,
+int l_i l_j = V (1 + delta_ij) / ((k + 1) (k + 2)). Facets of the boundary are simplices of
+dimension d - 1 in d dimensions, so one formula serves both.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sciprob.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.integer[Any]]
+
+
+def volumes(points: Floats, simplices: Ints) -> Floats:
+    """Lengths, areas or volumes `(m,)` of simplices `(m, k + 1)` of any dimension k <= d.
+
+    Raises:
+        ShapeError: If the simplices have more corners than fit into the dimension of the points.
+        DataError: If a simplex is degenerate; the message names the first one.
+    """
+    k, d = simplices.shape[1] - 1, points.shape[1]
+    if not 0 <= k <= d:
+        message = f"simplices in {d} dimensions have at most {d + 1} corners, got {k + 1}."
+        raise ShapeError(message)
+    edges = points[simplices[:, 1:]] - points[simplices[:, :1]]
+    gram = np.linalg.det(edges @ edges.swapaxes(1, 2)) if k else np.ones(len(simplices))
+    longest = np.square(edges).sum(-1).max(-1, initial=0.0)
+    flat = ~(gram > 1e-24 * longest**k) if k else np.zeros(len(simplices), dtype=bool)
+    if flat.any():
+        first = int(np.flatnonzero(flat)[0])
+        message = f"cell {first} with vertices {simplices[first].tolist()} has no volume; remove it or mend the mesh."
+        raise DataError(message)
+    measure: Floats = np.sqrt(gram) / math.factorial(k)
+    return measure
+
+
+def gradients(points: Floats, cells: Ints) -> Floats:
+    """Gradients `(m, d + 1, d)` of the barycentric coordinates on each cell."""
+    edges = points[cells[:, 1:]] - points[cells[:, :1]]
+    inner = np.linalg.inv(edges).swapaxes(1, 2)  # row i: gradient of l_{i+1}
+    return np.concatenate([-inner.sum(axis=1, keepdims=True), inner], axis=1)
+
+
+def mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.csr_array:
+    """Consistent mass matrix M_ij = int c phi_i phi_j.
+
+    Args:
+        points: `(n, d)`.
+        cells: `(m, k + 1)`: cells, or facets for a boundary mass matrix.
+        coefficient: One number, or one per cell `(m,)`.
+    """
+    corners = cells.shape[1]
+    reference = (1.0 + np.eye(corners)) / (corners * (corners + 1))
+    weight = coefficient * volumes(points, cells)
+    return _assemble(weight[:, None, None] * reference, cells, len(points))
+
+
+def lumped_mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> Floats:
+    """Row sums `(n,)` of the mass matrix: int c phi_i."""
+    corners = cells.shape[1]
+    share = np.repeat(coefficient * volumes(points, cells) / corners, corners)
+    return np.bincount(cells.reshape(-1), weights=share, minlength=len(points))
+
+
+def stiffness(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.csr_array:
+    """Stiffness matrix K_ij = int c grad phi_i . grad phi_j; `coefficient` as in `mass`."""
+    gradient = gradients(points, cells)
+    weight = coefficient * volumes(points, cells)
+    return _assemble(weight[:, None, None] * (gradient @ gradient.swapaxes(1, 2)), cells, len(points))
+
+
+def boundary_facets(cells: Ints) -> Ints:
+    """Facets `(b, d)` that belong to one cell only, vertices of each in ascending order."""
+    corners = cells.shape[1]
+    facets = np.concatenate([cells[:, list(pick)] for pick in combinations(range(corners), corners - 1)])
+    unique, counts = np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)
+    boundary: Ints = unique[counts == 1]
+    return boundary
+
+
+def boundary_mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.csr_array:
+    """Mass matrix int c phi_i phi_j ds over the whole boundary of the mesh."""
+    return mass(points, boundary_facets(cells), coefficient)
+
+
+def _assemble(local: Floats, cells: Ints, n: int) -> sp.csr_array:
+    """Sum element matrices `(m, k, k)` into a sparse matrix `(n, n)`."""
+    import scipy.sparse as sp
+
+    k = cells.shape[1]
+    rows = np.repeat(cells, k, axis=1).reshape(-1)
+    columns = np.tile(cells, (1, k)).reshape(-1)
+    return sp.coo_array((local.reshape(-1), (rows, columns)), shape=(n, n)).tocsr()
