@@ -31,7 +31,7 @@ class NoiseModel(Protocol):
         ...
 
     def score(self, clean: Tensor, y: Tensor) -> Tensor:
-        """D log p(y | f) / d f, shaped as f."""
+        """Derivative of log p(y | f) with respect to f, shaped as f."""
         ...
 
     def whiten(self, clean: Tensor, v: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Likelihood(nn.Module):
         return draw
 
     def score(self, m: Tensor, y: Tensor) -> Tensor:
-        """D log p(y | m) / d m by one forward and one adjoint action, shaped as m."""
+        """Derivative of log p(y | m) with respect to m, by one forward and one adjoint action, shaped as m."""
         with torch.enable_grad():
             m = m.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.log_prob(m, y).sum(), m)

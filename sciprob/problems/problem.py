@@ -77,6 +77,7 @@ class Problem:
                 bad = int((~torch.isfinite(self.data.flatten())).nonzero()[0])
                 message = f"the data of `{self.name}` should be finite, entry {bad} is not; remove or mask it."
                 raise DataError(message)
+            self.likelihood.noise.check(self.data)
 
     @property
     def operator(self) -> ForwardOperator:
