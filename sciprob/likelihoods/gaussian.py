@@ -158,9 +158,8 @@ class GaussianNoise(nn.Module):
         """|C^{-1} D^{-1} (y - f)|^2, `(*batch,)`."""
         self.space.batch_shape(clean, "clean")
         self.space.batch_shape(y, "y")
-        white = self._whiten(y - clean).square()
-        event = len(self.space.shape if self.root is None else self.root.domain.shape)
-        return white.flatten(white.ndim - event).sum(-1) if event else white
+        white: Space = self.space if self.root is None else self.root.domain
+        return white.total(self._whiten(y - clean).square())
 
     def _log_det(self) -> Tensor:
         """Log determinant of D C."""

@@ -59,9 +59,7 @@ class PoissonCounts(nn.Module):
         self.space.batch_shape(y, "y")
         _, log_rate = self._log_rates(clean)
         y = y.to(clean.dtype)
-        terms = y * log_rate - log_rate.exp() - torch.lgamma(y + 1)
-        n = len(self.space.shape)
-        return terms.flatten(terms.ndim - n).sum(-1) if n else terms
+        return self.space.total(y * log_rate - log_rate.exp() - torch.lgamma(y + 1))
 
     def score(self, clean: Tensor, y: Tensor) -> Tensor:
         """D log p(y | f) / d f = tau (1 - y / lambda) with tau = intensity exp(-f)."""

@@ -78,8 +78,11 @@ class Space:
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         """Euclidean inner product over the event axes, `(*batch,)`."""
-        batch = self.batch_shape(x * y)
-        return (x * y).reshape(*batch, -1).sum(-1)
+        return self.total(x * y)
+
+    def total(self, x: Tensor) -> Tensor:
+        """Sum over the event axes, `(*batch,)`."""
+        return x.reshape(*self.batch_shape(x), self.size).sum(-1)
 
     def compatible(self, other: object) -> bool:
         """Whether elements of `other` are elements of this space."""
