@@ -1,0 +1,9 @@
+"""Posteriors: Gaussian, transformed Gaussian, ensemble, sampler."""
+
+from sciprob.posteriors.base import Posterior
+from sciprob.posteriors.ensemble import Ensemble
+from sciprob.posteriors.gaussian import GaussianPosterior
+from sciprob.posteriors.sampler import SamplerPosterior
+from sciprob.posteriors.transformed import TransformedPosterior
+
+__all__ = ["Ensemble", "GaussianPosterior", "Posterior", "SamplerPosterior", "TransformedPosterior"]
