@@ -1,0 +1,1 @@
+"""Problems: kinds, their registry, and what a problem is made of."""
