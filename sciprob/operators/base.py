@@ -99,7 +99,7 @@ class ForwardOperator(nn.Module):
     @property
     def stats(self) -> SolveCounter:
         """Solves so far, of this operator and all operators it is made of."""
-        total = self._stats
+        total = self._stats + SolveCounter()  # a copy: differences of two readings should not vanish
         for child in self.children():
             if isinstance(child, ForwardOperator):
                 total = total + child.stats
