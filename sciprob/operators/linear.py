@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
 
 from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.base import AnySpace, ForwardOperator, event_space
+from sciprob.operators.store import storable
 from sciprob.spaces import Space
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ class Linearisation(LinearMap):
         return torch.func.vmap(lambda v: self._pullback(v)[0])(y)
 
 
+@storable("dense")
 class DenseMap(LinearMap):
     """A matrix between flat events, `(codomain.size, domain.size)`."""
 
@@ -266,7 +268,18 @@ class DenseMap(LinearMap):
 
         return cast("LinearOperator", DenseLinearOperator(self.matrix))
 
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Shapes and matrix, for `restore`."""
+        return {"domain": list(self.domain.shape), "codomain": list(self.codomain.shape)}, {"matrix": self.matrix}
 
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Build the map again, on plain spaces of the same shapes."""
+        domain, codomain = tuple(settings["domain"]), tuple(settings["codomain"])
+        return cls(tensors["matrix"], Space(domain, name="x"), Space(codomain, name="y"))
+
+
+@storable("diagonal")
 class DiagonalMap(LinearMap):
     """Elementwise multiplication with `diagonal (*domain.shape)`."""
 
@@ -298,3 +311,12 @@ class DiagonalMap(LinearMap):
         from linear_operator.operators import DiagLinearOperator
 
         return cast("LinearOperator", DiagLinearOperator(self.diagonal.reshape(-1)))
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Shape and diagonal, for `restore`."""
+        return {"shape": list(self.domain.shape)}, {"diagonal": self.diagonal}
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Build the map again, on a plain space of the same shape."""
+        return cls(tensors["diagonal"], Space(tuple(settings["shape"]), name="x"))

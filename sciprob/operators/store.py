@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 from torch import Tensor
 
 from sciprob.errors import ConfigError, UnsupportedProblemError
-from sciprob.operators.linear import LinearMap
+
+if TYPE_CHECKING:
+    from sciprob.operators.linear import LinearMap
 
 _KINDS: dict[str, Any] = {}
+# Where the package's own kinds are registered, so that a saved posterior finds them in a fresh process.
+_HOMES = {
+    "dense": "sciprob.operators.linear",
+    "diagonal": "sciprob.operators.linear",
+    "low-rank-root": "sciprob.operators.low_rank",
+    "grid-matern-root": "sciprob.priors.grid_matern",
+    "fe-matern-root": "sciprob.priors.fe_matern",
+}
 
 
 @runtime_checkable
@@ -57,7 +68,10 @@ def restore(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor
     Raises:
         ConfigError: If the kind is unknown.
     """
+    if kind not in _KINDS and kind in _HOMES:
+        importlib.import_module(_HOMES[kind])
     if kind not in _KINDS:
-        message = f"unknown kind of linear map {kind!r} in a saved posterior; known are {sorted(_KINDS)}."
+        known = sorted({*_KINDS, *_HOMES})
+        message = f"unknown kind of linear map {kind!r}, known are {known}; import the module that registers it first."
         raise ConfigError(message)
-    return cast(LinearMap, _KINDS[kind].restore(settings, tensors))
+    return cast("LinearMap", _KINDS[kind].restore(settings, tensors))
