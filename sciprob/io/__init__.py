@@ -1,0 +1,1 @@
+"""Files: posteriors, meshes, measurements, tables for other programs."""
