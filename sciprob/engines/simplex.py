@@ -1,21 +1,20 @@
 """P1 finite-element matrices on triangles and tetrahedra, assembled at once in numpy.
 
-All functions take plain arrays: `points (n, d)` and `cells (m, d + 1)`, with d = 2 or 3 (d = 1 works
-too), and return float64. P1 functions and constant coefficients are integrated exactly, without
+All functions take plain arrays, as a `Mesh` has them: `points (n, d)` and simplices `(m, k + 1)`, and
+return float64. P1 functions with cellwise constant coefficients are integrated exactly, without
 quadrature: with barycentric coordinates l_i on a simplex of volume V in k dimensions,
-int l_i l_j = V (1 + delta_ij) / ((k + 1) (k + 2)). Facets of the boundary are simplices of
-dimension d - 1 in d dimensions, so one formula serves both.
+int l_i l_j = V (1 + delta_ij) / ((k + 1) (k + 2)). Facets are simplices of dimension d - 1 in d
+dimensions, so `mass(points, mesh.boundary_facets)` is the mass matrix of the boundary.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sciprob.errors import DataError, ShapeError
+from sciprob.errors import ShapeError
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -25,25 +24,17 @@ Ints = NDArray[np.integer[Any]]
 
 
 def volumes(points: Floats, simplices: Ints) -> Floats:
-    """Lengths, areas or volumes `(m,)` of simplices `(m, k + 1)` of any dimension k <= d.
+    """Lengths, areas or volumes `(m,)` of simplices `(m, k + 1)` of any dimension k from 1 to d.
 
     Raises:
         ShapeError: If the simplices have more corners than fit into the dimension of the points.
-        DataError: If a simplex is degenerate; the message names the first one.
     """
     k, d = simplices.shape[1] - 1, points.shape[1]
-    if not 0 <= k <= d:
-        message = f"simplices in {d} dimensions have at most {d + 1} corners, got {k + 1}."
+    if not 1 <= k <= d:
+        message = f"simplices in {d} dimensions have 2 to {d + 1} corners, got {k + 1}."
         raise ShapeError(message)
     edges = points[simplices[:, 1:]] - points[simplices[:, :1]]
-    gram = np.linalg.det(edges @ edges.swapaxes(1, 2)) if k else np.ones(len(simplices))
-    longest = np.square(edges).sum(-1).max(-1, initial=0.0)
-    flat = ~(gram > 1e-24 * longest**k) if k else np.zeros(len(simplices), dtype=bool)
-    if flat.any():
-        first = int(np.flatnonzero(flat)[0])
-        message = f"cell {first} with vertices {simplices[first].tolist()} has no volume; remove it or mend the mesh."
-        raise DataError(message)
-    measure: Floats = np.sqrt(gram) / math.factorial(k)
+    measure: Floats = np.sqrt(np.linalg.det(edges @ edges.swapaxes(1, 2))) / math.factorial(k)
     return measure
 
 
@@ -80,20 +71,6 @@ def stiffness(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) ->
     gradient = gradients(points, cells)
     weight = coefficient * volumes(points, cells)
     return _assemble(weight[:, None, None] * (gradient @ gradient.swapaxes(1, 2)), cells, len(points))
-
-
-def boundary_facets(cells: Ints) -> Ints:
-    """Facets `(b, d)` that belong to one cell only, vertices of each in ascending order."""
-    corners = cells.shape[1]
-    facets = np.concatenate([cells[:, list(pick)] for pick in combinations(range(corners), corners - 1)])
-    unique, counts = np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)
-    boundary: Ints = unique[counts == 1]
-    return boundary
-
-
-def boundary_mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.csr_array:
-    """Mass matrix int c phi_i phi_j ds over the whole boundary of the mesh."""
-    return mass(points, boundary_facets(cells), coefficient)
 
 
 def _assemble(local: Floats, cells: Ints, n: int) -> sp.csr_array:
