@@ -1,6 +1,16 @@
 """X-ray tomography: beams, projector, filtered back-projection, phantoms with known line integrals."""
 
+from sciprob.operators.xray.ellipses import Ellipses
+from sciprob.operators.xray.fbp import FilteredBackProjection
 from sciprob.operators.xray.geometry import BeamGeometry, FanBeam, ParallelBeam, Rays
 from sciprob.operators.xray.projector import XrayTransform
 
-__all__ = ["BeamGeometry", "FanBeam", "ParallelBeam", "Rays", "XrayTransform"]
+__all__ = [
+    "BeamGeometry",
+    "Ellipses",
+    "FanBeam",
+    "FilteredBackProjection",
+    "ParallelBeam",
+    "Rays",
+    "XrayTransform",
+]
