@@ -16,7 +16,7 @@ from sciprob.spaces import Space
 
 def gaussian(mean: torch.Tensor, std: torch.Tensor) -> GaussianPosterior:
     space = Space(tuple(mean.shape))
-    return GaussianPosterior(space, mean=mean, root=DiagonalMap(std, space))
+    return GaussianPosterior(space, mean=mean, root=DiagonalMap(std, space), variance=std.square())
 
 
 def integral(cdf, y: float, low: float, high: float) -> float:
