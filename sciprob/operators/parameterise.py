@@ -150,8 +150,8 @@ class Bounded(Elementwise):
 
     def _apply_batched(self, m: Any) -> Any:
         # from the nearer bound, so that the distance to it keeps its relative accuracy
-        share = (self.upper - self.lower) * torch.sigmoid(-m.abs())
-        return torch.where(m < 0, self.lower + share, self.upper - share)
+        width = self.upper - self.lower
+        return torch.where(m < 0, self.lower + width * torch.sigmoid(m), self.upper - width * torch.sigmoid(-m))
 
     def _inverse(self, m: Tensor) -> Tensor:
         return (m - self.lower).log() - (self.upper - m).log()
