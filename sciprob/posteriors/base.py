@@ -78,6 +78,11 @@ class Posterior(abc.ABC):
             generator: Randomness of those draws.
         """
 
+    @property
+    def max_draws(self) -> int | None:
+        """Number of stored members or exact draws, where fresh ones cannot be made; else None."""
+        return None
+
     def log_prob(self, m: Tensor) -> Tensor:
         """Normalised log density `(*batch,)` of `m (*batch, *space.shape)`, where it is known.
 

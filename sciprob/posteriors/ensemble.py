@@ -56,6 +56,11 @@ class Ensemble(Posterior):
         return len(self.samples)
 
     @property
+    def max_draws(self) -> int | None:
+        """Number of members."""
+        return len(self)
+
+    @property
     def weights(self) -> Tensor:
         """Normalised weights `(n,)`."""
         if self.log_weights is None:

@@ -101,6 +101,11 @@ class GaussianPosterior(Posterior):
         order = torch.randperm(stored, generator=generator, device=generator.device)[:n]
         return self.draws[order.to(self.draws.device)].reshape((*shape, *self.space.shape))
 
+    @property
+    def max_draws(self) -> int | None:
+        """Number of stored draws, or None with a root."""
+        return None if self.draws is None else len(self.draws)
+
     def log_prob(self, m: Tensor) -> Tensor:
         """Normalised log density `(*batch,)`, where the root is square and knows inverse and determinant."""
         if self.root is None or self.root.domain.size != self.root.codomain.size:
@@ -123,7 +128,7 @@ class GaussianPosterior(Posterior):
             if self.draws is not None:
                 return GaussianPosterior(codomain, draws=operator(self.draws), **parts)
             return GaussianPosterior(codomain, root=operator @ self.root, **parts)
-        count = n if self.draws is None else min(n, len(self.draws))
+        count = n if self.max_draws is None else min(n, self.max_draws)
         generator = needs_generator(generator, "pushing a Gaussian through a nonlinear operator")
         return self.ensemble(count, generator=generator).push(operator)
 

@@ -60,6 +60,11 @@ class TransformedPosterior(Posterior):
         """Draws `(*shape, *space.shape)`."""
         return self._map(self.base.sample(shape, generator=generator))
 
+    @property
+    def max_draws(self) -> int | None:
+        """That of the latent posterior."""
+        return self.base.max_draws
+
     def at(self, points: Tensor) -> Posterior:
         """The field at points: z is interpolated, then transformed, so the closed forms stay.
 
@@ -80,8 +85,7 @@ class TransformedPosterior(Posterior):
         Raises:
             ConfigError: If there is no generator.
         """
-        stored = self.base.draws
-        count = n if stored is None else min(n, len(stored))
+        count = n if self.max_draws is None else min(n, self.max_draws)
         generator = needs_generator(generator, "pushing a transformed Gaussian through an operator")
         return self.ensemble(count, generator=generator).push(operator)
 
