@@ -260,6 +260,7 @@ class HostLinearMap(ExplicitLinearMap):
     def __init__(self, host: LinearHostSolver) -> None:
         super().__init__(host.domain, host.codomain)
         self.host = host
+        self._stats.factorisations = int(getattr(host, "factorisations", 0))  # made when the solver was built
         self._bridge = HostBridge(host, self._stats)
 
     def _matvec(self, x: Tensor) -> Tensor:

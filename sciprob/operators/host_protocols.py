@@ -20,8 +20,15 @@ class HostSolver(Protocol):
     `factorisations`.
     """
 
-    domain: Space
-    codomain: Space
+    @property
+    def domain(self) -> Space:
+        """Space of m."""
+        ...
+
+    @property
+    def codomain(self) -> Space:
+        """Space of u."""
+        ...
 
     def solve(self, m: Floats) -> Floats:
         """Full state: `m (B, *domain)` -> `u (B, *codomain)`; raises `ConvergenceError` naming the sample."""
@@ -70,8 +77,15 @@ class SupportsLinearise(Protocol):
 class LinearHostSolver(Protocol):
     """A linear solver on float64 arrays with one batch axis. Arguments are read-only."""
 
-    domain: Space
-    codomain: Space
+    @property
+    def domain(self) -> Space:
+        """Space of m."""
+        ...
+
+    @property
+    def codomain(self) -> Space:
+        """Space of u."""
+        ...
 
     def apply(self, m: Floats) -> Floats:
         """A m, `(B, *domain)` -> `(B, *codomain)`."""
