@@ -17,10 +17,11 @@ import itertools
 import math
 
 import torch
+from torch import Tensor
+
 from sciprob.errors import ConfigError
 from sciprob.priors.matern import free_correlation, matern_correlation, outer_sum, unfold
 from sciprob.spaces import GridSpace
-from torch import Tensor
 
 _LARGEST_TORUS = 2**26  # points; 0.5 GB in float64
 _NEGATIVE = 1e-13  # allowed negative part of a spectrum, relative to its sum: rounding

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
+
 from sciprob.errors import ConfigError, ShapeError
 from sciprob.operators.base import Capability
 from sciprob.priors.base import GaussianPrior
@@ -12,7 +14,6 @@ from sciprob.priors.embedding import circulant_embedding
 from sciprob.priors.grid_root import GridMaternRoot
 from sciprob.priors.matern import torus_correlation
 from sciprob.spaces import GridSpace
-from torch import Tensor
 
 BOUNDARIES = ("stationary", "periodic", "neumann")
 

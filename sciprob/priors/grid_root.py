@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
+from torch import Tensor
+
 from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.fourier import filter_periodic, spectrum_weights
 from sciprob.operators.linear import LinearMap
 from sciprob.operators.store import storable
 from sciprob.spaces import GridSpace, Space
-from torch import Tensor
 
 _SMALLEST = 1e-6  # of the largest amplitude: below, float64 does not resolve the spectrum (covariance condition 1e12)
 

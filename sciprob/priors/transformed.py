@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+from torch import Tensor
+
 from sciprob.errors import ShapeError
 from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.operators.parameterise import Elementwise
 from sciprob.priors.base import Prior
-from torch import Tensor
 
 
 class TransformedPrior(Prior):
