@@ -1,0 +1,51 @@
+"""Solvers: each turns a problem into a posterior.
+
+The classes are imported when they are first asked for, so that pyro is loaded only for `nuts`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sciprob.solvers.baselines.gaussian import Gaussian as Gaussian
+    from sciprob.solvers.baselines.laplace import Laplace as Laplace
+    from sciprob.solvers.baselines.nuts import NUTS as NUTS
+    from sciprob.solvers.baselines.pcn import PCN as PCN
+
+__all__ = ["NUTS", "PCN", "SOLVERS", "Gaussian", "Laplace"]
+
+_MODULES = {
+    "gaussian": ("sciprob.solvers.baselines.gaussian", "Gaussian"),
+    "laplace": ("sciprob.solvers.baselines.laplace", "Laplace"),
+    "pcn": ("sciprob.solvers.baselines.pcn", "PCN"),
+    "nuts": ("sciprob.solvers.baselines.nuts", "NUTS"),
+}
+
+
+class _Registry(Mapping[str, type[Any]]):
+    """Solver classes by name, imported on access."""
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, attribute = _MODULES[name]
+        cls: type[Any] = getattr(importlib.import_module(module), attribute)
+        return cls
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+SOLVERS: Mapping[str, type[Any]] = _Registry()
+
+
+def __getattr__(name: str) -> Any:
+    for module, attribute in _MODULES.values():
+        if attribute == name:
+            return getattr(importlib.import_module(module), attribute)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

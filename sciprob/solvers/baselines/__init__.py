@@ -1,0 +1,1 @@
+"""Referees: classical methods that others are compared with."""

@@ -1,0 +1,145 @@
+"""Posterior covariance around one point: in closed form, as a low-rank root, or as draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import UnsupportedProblemError
+from sciprob.operators.linear import LinearMap
+from sciprob.operators.low_rank import LowRankRoot
+from sciprob.posteriors.base import Posterior
+from sciprob.posteriors.ensemble import Ensemble
+from sciprob.posteriors.gaussian import GaussianPosterior
+from sciprob.posteriors.transformed import TransformedPosterior
+from sciprob.priors.base import GaussianPrior, Prior
+from sciprob.priors.transformed import TransformedPrior
+from sciprob.random import randn
+from sciprob.solvers.linear_algebra import conjugate_gradients
+
+
+def perturbed_deviations(
+    data_map: LinearMap, like: Tensor, generator: torch.Generator, *, count: int, tolerance: float, max_iterations: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Draws of N(0, (I + B^T B)^{-1}) by perturb-and-optimise, `(count, *white.shape)`, and figures.
+
+    With z and e standard normal on white space and white data, d = z + B^T (I + B B^T)^{-1}(e - B z);
+    the system is solved on the smaller one of the two spaces, all draws together. Where the data
+    say nothing d = z holds whatever the accuracy of the solve.
+
+    Args:
+        data_map: B.
+        like: Tensor whose dtype and device are used.
+        generator: Source of z and e.
+        count: Number of draws.
+        tolerance: Root-mean-square residual that ends the iteration, in units of the prior's std (1).
+        max_iterations: Bound on the iterations.
+
+    Sources: Papandreou and Yuille, NeurIPS (2010); Bardsley et al., SIAM J. Sci. Comput. 36 (2014).
+    """
+    white, data = data_map.domain, data_map.codomain
+    z, e = (randn((count, *space.shape), like, generator) for space in (white, data))
+    gap = e - data_map(z)
+    if data.size < white.size:
+        cg = conjugate_gradients(
+            lambda w: w + data_map(data_map.T(w)), gap, tolerance * math.sqrt(data.size), max_iterations
+        )
+        correction = data_map.T(cg.solution)
+    else:
+        bound = tolerance * math.sqrt(white.size)
+        cg = conjugate_gradients(lambda v: v + data_map.T(data_map(v)), data_map.T(gap), bound, max_iterations)
+        correction = cg.solution
+    worst = float(cg.residual.max()) / math.sqrt(min(white.size, data.size))
+    return z + correction, {"cg_iterations": float(cg.iterations), "cg_residual": worst}
+
+
+@dataclass(frozen=True)
+class Unwhitened:
+    """A whitened prior taken apart: m = transform(mean + root xi), as far as it has that form.
+
+    Attributes:
+        gaussian: The Gaussian prior of m, or of the latent variable; None for other whitenings.
+        transformed: The transformed prior, if m is a transform of the latent variable.
+        prior: The prior itself.
+    """
+
+    gaussian: GaussianPrior | None
+    transformed: TransformedPrior | None
+    prior: Prior
+
+    @classmethod
+    def of(cls, prior: Prior) -> Unwhitened:
+        """Recognise the form of a prior."""
+        if isinstance(prior, GaussianPrior):
+            return cls(prior, None, prior)
+        if isinstance(prior, TransformedPrior) and isinstance(prior.latent, GaussianPrior):
+            return cls(prior.latent, prior, prior)
+        return cls(None, None, prior)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of stored deviations: of the Gaussian field where there is one, else of xi."""
+        shape: tuple[int, ...]
+        shape = self.prior.whitening.domain.shape if self.gaussian is None else self.gaussian.space.shape
+        return shape
+
+    def store(self, deviations: Tensor) -> Tensor:
+        """Deviations of xi as they are stored, `(n, *shape)`."""
+        return deviations if self.gaussian is None else self.gaussian.root(deviations).detach()
+
+    def posterior_from_root(self, xi: Tensor, vectors: Tensor, values: Tensor, spread: Tensor | None) -> Posterior:
+        """Posterior with covariance L (I + V^T lam V)^{-1} L^T around xi.
+
+        Args:
+            xi: Mean, or most probable point.
+            vectors: V `(r, *white.shape)`.
+            values: lam `(r,)`.
+            spread: Deviations of xi `(n, *white.shape)`, for whitenings that are not Gaussian.
+        """
+        if self.gaussian is None:
+            return self._pushed(xi, spread)
+        root = LowRankRoot(self.gaussian.root, vectors, values)
+        variance = root.variance(self.gaussian.variance().to(xi))
+        mean = self._mean(xi)
+        return self._wrap(GaussianPosterior(self.gaussian.space, mean=mean, root=root, variance=variance))
+
+    def posterior_from_draws(self, xi: Tensor, deviations: Tensor) -> Posterior:
+        """Posterior from stored deviations `(n, *shape)` around xi."""
+        if self.gaussian is None:
+            return self._pushed(xi, deviations)
+        mean = self._mean(xi)
+        return self._wrap(GaussianPosterior(self.gaussian.space, mean=mean, draws=mean + deviations))
+
+    def _mean(self, xi: Tensor) -> Tensor:
+        assert self.gaussian is not None
+        mean: Tensor = self.gaussian.mean.to(xi) + self.gaussian.root(xi).detach()
+        return mean
+
+    def _pushed(self, xi: Tensor, deviations: Tensor | None) -> Posterior:
+        if deviations is None or len(deviations) == 0:
+            message = "this prior is no function of a Gaussian field, its posterior needs draws and there are none yet."
+            raise UnsupportedProblemError(message)
+        with torch.no_grad():
+            return Ensemble(self.prior.space, self.prior.whitening(xi + deviations))
+
+    def _wrap(self, base: GaussianPosterior) -> Posterior:
+        if self.transformed is None:
+            return base
+        return TransformedPosterior(base, self.transformed.transform, self.prior.space)
+
+
+def low_rank_deviations(
+    vectors: Tensor, values: Tensor, like: Tensor, generator: torch.Generator, count: int
+) -> Tensor:
+    """Draws of N(0, (I + V^T lam V)^{-1}), `(count, *white.shape)`."""
+    z = randn((count, *like.shape), like, generator)
+    return scale_along(vectors, (1 + values).rsqrt(), z)
+
+
+def scale_along(vectors: Tensor, factors: Tensor, x: Tensor) -> Tensor:
+    """Multiply x `(n, *white.shape)` by `factors (r,)` along orthonormal `vectors (r, *white.shape)`."""
+    flat, v = x.flatten(1), vectors.flatten(1)
+    return x + (((flat @ v.T) * (factors - 1)) @ v).reshape(x.shape)

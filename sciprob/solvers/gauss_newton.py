@@ -1,0 +1,130 @@
+"""Steps towards the most probable whitened coordinates, and the level of the noise around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import ConvergenceError, NonFiniteError
+from sciprob.solvers.linear_algebra import conjugate_gradients, inner
+from sciprob.solvers.whitened import LocalModel, WhitenedTarget
+
+_ARMIJO = 1e-4
+_HALVINGS = 25
+
+
+@dataclass(frozen=True)
+class NewtonStep:
+    """Where a Gauss-Newton step led.
+
+    Attributes:
+        xi: New point `(*white.shape)`.
+        objective: Its -log posterior density.
+        gradient_norm: Norm of the gradient where the step began.
+        scale: Gradient norm that tolerances are relative to.
+        cg_iterations: Hessian products.
+        length: Fraction of the full step that was taken; 0 if none.
+        converged: Whether the stopping rule is met.
+    """
+
+    xi: Tensor
+    objective: float
+    gradient_norm: float
+    scale: float
+    cg_iterations: int
+    length: float
+    converged: bool
+
+
+def gauss_newton_step(
+    target: WhitenedTarget, xi: Tensor, *, scale: float, tolerance: float, decrease: float, cg_steps: int
+) -> NewtonStep:
+    """One inexact Gauss-Newton step with Armijo backtracking.
+
+    Stops when |gradient| <= `tolerance` x `scale`, or when a full step lowers the objective by less
+    than the fraction `decrease` of it. The linear system is solved to
+    the relative accuracy min(0.1, (|gradient| / scale)^{1/2}), which makes the iteration superlinear.
+
+    Args:
+        target: The whitened posterior.
+        xi: Current point.
+        scale: Gradient norm of the first point; 0 to take that of this point.
+        tolerance: Relative gradient norm; not below 1000 x round-off.
+        decrease: Relative decrease of the objective; 0 to look at the gradient alone.
+        cg_steps: Largest number of conjugate-gradient iterations.
+
+    Raises:
+        NonFiniteError: If objective or gradient are not finite at `xi`.
+
+    Source: Eisenstat and Walker, SIAM J. Sci. Comput. 17 (1996).
+    """
+    local = target.linearise(xi)
+    norm = float(inner(local.gradient[None], local.gradient[None]).sqrt())
+    if not (math.isfinite(norm) and math.isfinite(local.objective)):
+        message = "the posterior density should be finite, it or its gradient is not; check data, noise and prior."
+        raise NonFiniteError(message)
+    scale = scale or norm
+    floor = 1e3 * torch.finfo(xi.dtype).eps
+    if norm <= max(tolerance, floor) * scale:
+        return NewtonStep(xi, local.objective, norm, scale, 0, 0.0, True)
+    forcing = max(floor, min(0.1, math.sqrt(norm / scale) if norm < scale else 0.1))
+    cg = conjugate_gradients(local.hessian, -local.gradient[None], forcing * norm, cg_steps)
+    direction = cg.solution[0]
+    length, objective = _backtrack(target, xi, local, direction)
+    if length == 0:  # nothing along the direction is lower, within round-off: this is the minimum, or the end
+        return NewtonStep(xi, local.objective, norm, scale, cg.iterations, 0.0, norm <= 1e-3 * scale)
+    drop = local.objective - objective
+    least = max(decrease * abs(objective), _round_off(xi, objective))
+    small = decrease > 0 and length == 1 and cg.converged and drop <= least
+    return NewtonStep(xi + length * direction, objective, norm, scale, cg.iterations, length, small)
+
+
+def _backtrack(target: WhitenedTarget, xi: Tensor, local: LocalModel, direction: Tensor) -> tuple[float, float]:
+    """Step length with sufficient decrease, and the objective there; length 0 if there is none."""
+    slope = float(inner(local.gradient[None], direction[None]))
+    slack = _round_off(xi, local.objective)
+    length = 1.0
+    for _ in range(_HALVINGS):
+        try:
+            objective = float(target.objective(xi + length * direction))
+        except ConvergenceError:  # a forward solver may fail far away; nearer points are tried
+            objective = math.inf
+        if objective <= local.objective + _ARMIJO * length * slope + slack:
+            return length, objective
+        length /= 2
+    return 0.0, local.objective
+
+
+def _round_off(xi: Tensor, objective: float) -> float:
+    return 8 * torch.finfo(xi.dtype).eps * abs(objective)
+
+
+def has_unknown_level(noise: Any) -> bool:
+    """Whether the noise is Gaussian with a level that is to be estimated."""
+    return getattr(noise, "level", None) is not None
+
+
+def first_level(noise: Any) -> float | None:
+    """Level to begin with, or None where it is known."""
+    return float(noise.nominal_level) if has_unknown_level(noise) else None
+
+
+def updated_level(noise: Any, residual_square: float, informed: float) -> float:
+    """Next s^2 of evidence maximisation, (2b + |r|^2) / (2a + 2 + n - gamma).
+
+    It has the fixed points of expectation-maximisation, where gamma s^2 is added to |r|^2 instead
+    of subtracted from n, and comes to them in far fewer rounds when the data inform many directions.
+
+    Args:
+        noise: Gaussian noise with an inverse-gamma level (a, b).
+        residual_square: |r|^2 with the weights of level 1, at the posterior mean.
+        informed: gamma = sum lam / (1 + lam), the number of directions that the data determine.
+
+    Source: MacKay, Neural Computation 4 (1992).
+    """
+    remaining = max(noise.space.size - informed, 0.0)
+    return float((2 * noise.level.rate + residual_square) / (2 * noise.level.shape + 2 + remaining))
