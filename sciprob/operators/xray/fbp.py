@@ -67,7 +67,7 @@ class FilteredBackProjection(ExplicitLinearMap):
         for view in range(len(self.geometry.angles)):
             index, share = self._footprint(view, x)
             row = filtered[:, view]
-            image += row[:, index] * share[0] + row[:, index + 1] * share[1]
+            image += row[:, index[0]] * share[0] + row[:, index[1]] * share[1]
         return image.reshape(len(x), *self.codomain.shape)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
@@ -76,19 +76,21 @@ class FilteredBackProjection(ExplicitLinearMap):
         for view in range(len(self.geometry.angles)):
             index, share = self._footprint(view, y)
             row = y.new_zeros(len(y), self.geometry.n_bins)
-            row.index_add_(1, index, image * share[0]).index_add_(1, index + 1, image * share[1])
+            row.index_add_(1, index[0], image * share[0]).index_add_(1, index[1], image * share[1])
             rows.append(row)
         return self._filter(torch.stack(rows, dim=1)) * self.weight.to(y)  # the filter is symmetric
 
     def _filter(self, sinogram: Tensor) -> Tensor:
         """Convolve each view with the ramp."""
+        if sinogram.numel() == 0:  # which the FFT refuses
+            return sinogram
         n_bins, n = sinogram.shape[-1], 2 * (len(self.spectrum) - 1)
         spectrum = torch.fft.rfft(sinogram, n=n) * self.spectrum.to(sinogram)
         filtered: Tensor = torch.fft.irfft(spectrum, n=n)
         return filtered[..., :n_bins]
 
     def _footprint(self, view: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Left bin `(n_pixels,)` seen by each pixel, and shares `(2, n_pixels)` of it and the next."""
+        """The two bins that each pixel falls between and their shares, `(2, n_pixels)` both."""
         geometry = self.geometry
         cos, sin = math.cos(geometry.angles[view]), math.sin(geometry.angles[view])
         y, x = (self.codomain.axis(i).to(like.device) for i in (0, 1))
@@ -100,9 +102,10 @@ class FilteredBackProjection(ExplicitLinearMap):
             scale = depth**-2
         position = (u - float(geometry.bins[0])) / geometry.bin_width
         scale = scale * ((position >= 0) & (position <= geometry.n_bins - 1))
-        index = position.floor().clamp(0, max(geometry.n_bins - 2, 0))
-        share = position - index
-        return index.long(), (torch.stack([1 - share, share]) * scale).to(like.dtype)
+        left = position.floor().clamp(0, max(geometry.n_bins - 2, 0))
+        share = position - left
+        index = torch.stack([left, left + 1]).long().clamp_max(geometry.n_bins - 1)
+        return index, (torch.stack([1 - share, share]) * scale).to(like.dtype)
 
 
 def _ray_weights(geometry: ParallelBeam | FanBeam) -> Tensor:
