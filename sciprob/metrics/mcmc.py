@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from sciprob.errors import DataError
 from torch import Tensor
+
+from sciprob.errors import DataError
 
 _CHUNK = 1 << 21  # numbers treated at once; the Fourier transforms need several times as many
 _FEWEST = 4

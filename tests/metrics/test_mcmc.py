@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from sciprob.errors import DataError
 from sciprob.metrics import mcmc
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sciprob.errors import ShapeError
 from sciprob.operators import DenseMap
 from sciprob.operators.low_rank import LowRankRoot
