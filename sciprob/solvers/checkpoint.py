@@ -14,10 +14,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+
 from sciprob.errors import ConfigError
 from sciprob.random import Streams
 from sciprob.solvers.state import pack, unpack
-from torch import Tensor
 
 _FORMAT = "sciprob-checkpoint-1"
 

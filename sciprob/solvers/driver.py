@@ -7,7 +7,7 @@ of an uninterrupted one, bit for bit on a CPU with the same number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +109,28 @@ def resume(
     place = RunFolder.open(folder)
     config = read_toml(place.config)
     method = configured_solver(config, place.config) if solver is None else solver
-    built = configured_problem(config, place.config) if problem is None else problem
+    built = rebuild_problem(place, config, problem)
     check_capabilities(method, built)
-    data, truth = load_measurements(place.measurements)
     settings = config.get("run", {})
     device = choose_device(str(settings.get("device", "cpu")), built)
-    # data that were simulated or set in Python are not in the problem's file
-    built = replace(built, data=data, truth=truth).to(device)
     limit, seed = parse_budget(budget), int(settings.get("seed", 0))
-    return Run(built, method, seed, device, limit, place, progress, tuple(callbacks)).execute()
+    return Run(built.to(device), method, seed, device, limit, place, progress, tuple(callbacks)).execute()
+
+
+def rebuild_problem(folder: RunFolder, config: Mapping[str, Any], problem: Problem | None = None) -> Problem:
+    """The problem of a run with the data and truth of that run.
+
+    Data that were simulated or set in Python are not in the problem's file, so the folder has them.
+
+    Args:
+        folder: The run.
+        config: Its `config.toml`.
+        problem: The problem, if it was built in Python.
+
+    Raises:
+        ConfigError: If it was built in Python and is not given.
+        DataError: If the data file of the run has changed.
+    """
+    built = configured_problem(config, folder.config) if problem is None else problem
+    data, truth = load_measurements(folder.measurements)
+    return replace(built, data=data, truth=truth)

@@ -64,7 +64,7 @@ def write_outputs(folder: RunFolder | None, problem: Problem, solver: Any, poste
     scratch = folder.scratch("posterior")
     posterior.save(scratch)
     folder.replace_folder("posterior", scratch)
-    _replace_file(folder, posterior, "posterior.nc")
+    _replace_file(folder, posterior, "posterior.nc", problem=problem)
     if hasattr(posterior.space, "mesh"):
         _replace_file(folder, posterior, "posterior.vtu")
     write_text(folder.path / "cite.bib", bibtex((*solver.citations, *problem.info.citations)))
@@ -76,7 +76,7 @@ def _report(problem: Problem, posterior: Posterior, figures: Path | None) -> dic
     return {} if problem.report is None else dict(plain(problem.report(problem, posterior, figures)))
 
 
-def _replace_file(folder: RunFolder, posterior: Posterior, name: str) -> None:
+def _replace_file(folder: RunFolder, posterior: Posterior, name: str, **options: Any) -> None:
     scratch = folder.scratch(name)
-    posterior.write(scratch)
+    posterior.write(scratch, **options)
     os.replace(scratch, folder.path / name)

@@ -16,8 +16,9 @@ from typing import Any
 
 import tomli_w
 import torch
-from sciprob.errors import ConfigError
 from torch import Tensor
+
+from sciprob.errors import ConfigError
 
 _PACKAGES = (
     *("sciprob", "torch", "numpy", "scipy", "gpytorch", "linear_operator", "pyro-ppl", "meshio", "xarray", "h5netcdf"),

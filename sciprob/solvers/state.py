@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from sciprob.errors import ConfigError, NonFiniteError
 from torch import Tensor
+
+from sciprob.errors import ConfigError, NonFiniteError
 
 
 def settle(state: Any) -> Any:

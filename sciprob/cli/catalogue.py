@@ -1,0 +1,116 @@
+"""`sciprob list` and `sciprob show`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from sciprob.cli.tables import nearby, paragraph, table, write
+from sciprob.config import type_name
+from sciprob.problems.registry import WORDS, available, find, kind_class
+
+
+def run_list(_: argparse.Namespace) -> int:
+    """Print problems and solvers."""
+    from sciprob.solvers import SOLVERS
+
+    write("problems")
+    write(table([(file.name, file.title) for file in available()]))
+    write("\nsolvers")
+    write(table([(name, _summary(cls)) for name, cls in SOLVERS.items()]))
+    write("\n`sciprob show NAME` shows a problem or a solver with all its settings.")
+    return 0
+
+
+def run_show(args: argparse.Namespace) -> int:
+    """Print a problem or a solver with its settings."""
+    from sciprob.solvers import SOLVERS
+
+    if args.name in SOLVERS:
+        _show_solver(args.name, SOLVERS[args.name])
+    else:
+        _show_problem(args.name)
+    return 0
+
+
+def _show_problem(name: str) -> None:
+    file = find(name)
+    words = {key: file.table[key] for key in WORDS if key in file.table}
+    write(f"{file.name}: {words.pop('title', '')}".rstrip(": "))
+    if "description" in words:
+        write()
+        write(paragraph(str(words.pop("description"))))
+    write()
+    lines = [(key.replace("_", " "), _text(value)) for key, value in words.items()]
+    write(
+        table(
+            [("kind", str(file.table.get("kind", "")) or "-"), ("file", f"{nearby(file.path)} ({file.origin})"), *lines]
+        )
+    )
+    write("\nsettings (change with --set KEY=VALUE, or in a copy of the file)")
+    write(_settings(kind_class(kind), file.table))
+
+
+def _show_solver(name: str, cls: type) -> None:
+    doc = inspect.getdoc(cls) or ""
+    write(f"{name}: {_summary(cls)}")
+    body = re.split(r"\n(?:Args|Raises|Example|Note|Sources?|References?):", doc)[0].partition("\n")[2].strip()
+    if body:
+        write(f"\n{body}")
+    needs = ", ".join(sorted(capability.value for capability in getattr(cls, "needs", ())))
+    write()
+    write(table([("needs", needs or "nothing special")]))
+    write("\nsettings (change with --set KEY=VALUE)")
+    write(_settings(cls, {}))
+
+
+def _settings(cls: type, values: Mapping[str, Any]) -> str:
+    return table(list(_rows(cls, values, "")), header=("key", "value", "type", "meaning"))
+
+
+def _rows(cls: type, values: Mapping[str, Any], prefix: str) -> typing.Iterator[tuple[str, str, str, str]]:
+    hints, meanings = typing.get_type_hints(cls), _meanings(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        kind, value = hints[field.name], values.get(field.name, _default(field))
+        inner = [k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)]
+        if inner and (isinstance(value, Mapping) or dataclasses.is_dataclass(value)):
+            nested = value if isinstance(value, Mapping) else vars(value)
+            yield from _rows(typing.cast(type, inner[0]), nested, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, _text(value), type_name(kind), meanings.get(field.name, "")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else "(required)"
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    """What the class docstring says of each field under `Args:`."""
+    section = re.search(r"\nArgs:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(cls) or "")
+    if section is None:
+        return {}
+    entries = re.split(r"(?m)^ {4}(\w+): ", section[1])[1:]
+    return {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
+
+
+def _summary(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0].rstrip(".")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
