@@ -46,12 +46,9 @@ def _show_problem(name: str) -> None:
         write()
         write(paragraph(str(words.pop("description"))))
     write()
+    kind = str(file.table.get("kind", "-"))
     lines = [(key.replace("_", " "), _text(value)) for key, value in words.items()]
-    write(
-        table(
-            [("kind", str(file.table.get("kind", "")) or "-"), ("file", f"{nearby(file.path)} ({file.origin})"), *lines]
-        )
-    )
+    write(table([("kind", kind), ("file", f"{nearby(file.path)} ({file.origin})"), *lines]))
     write("\nsettings (change with --set KEY=VALUE, or in a copy of the file)")
     write(_settings(kind_class(kind), file.table))
 
