@@ -23,7 +23,7 @@ from sciprob.errors import ConfigError
 from sciprob.priors.matern import free_correlation, matern_correlation, outer_sum, unfold
 from sciprob.spaces import GridSpace
 
-_LARGEST_TORUS = 2**26  # points; 0.5 GB in float64
+_LARGEST_TORUS = 2**24  # points, or 16 times the grid if that is more
 _NEGATIVE = 1e-13  # allowed negative part of a spectrum, relative to its sum: rounding
 _GROWTH = 1.15
 
@@ -39,11 +39,12 @@ def circulant_embedding(space: GridSpace, length: float, smoothness: float) -> t
         Shape of the torus and the full spectrum of the correlation, `(*torus)`, float64.
 
     Raises:
-        ConfigError: If no torus below 2^26 points is large enough.
+        ConfigError: If no torus below 2^24 points (or 16 times the grid) is large enough.
     """
     extents = [(n - 1) * h for n, h in zip(space.shape, space.spacing, strict=True)]
     torus = _torus([2 * e for e in extents], space.spacing)
     kernel = free_correlation(torus, space.spacing, length, smoothness)
+    limit = max(_LARGEST_TORUS, 16 * space.size)
     while True:
         spectrum = torch.fft.fftn(kernel).real
         negative = float(-spectrum.clamp_max(0).sum() / spectrum.sum())
@@ -51,9 +52,9 @@ def circulant_embedding(space: GridSpace, length: float, smoothness: float) -> t
             return torus, spectrum.clamp_min(0)
         period = _GROWTH * min(n * h for n, h in zip(torus, space.spacing, strict=True) if n > 1)
         torus = _torus([max(_GROWTH * 2 * e, period) if e > 0 else 0.0 for e in extents], space.spacing)
-        if math.prod(torus) > _LARGEST_TORUS:
+        if math.prod(torus) > limit:
             message = (
-                f"no circulant embedding below {_LARGEST_TORUS} points for length {length:g} and smoothness "
+                f"no circulant embedding below {limit} points for length {length:g} and smoothness "
                 f"{smoothness:g} on {space.shape}; use boundary 'neumann', or a smaller length or smoothness."
             )
             raise ConfigError(message)
