@@ -11,6 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from sciprob.errors import DataError, ShapeError, UnsupportedProblemError
 from sciprob.operators.xray import Ellipses, FanBeam, ParallelBeam, XrayTransform
 from sciprob.spaces import GridSpace, Space
+from sciprob.testing import OperatorConformance
 
 
 def grid(ny, nx=None, *, lower=(-1.0, -1.0), upper=(1.0, 1.0), dims=("y", "x"), centring="cell"):
@@ -66,6 +67,16 @@ def observed_order(sizes, errors):
 
 def relative(a, b):
     return float((a - b).norm() / b.norm())
+
+
+class TestParallelBeamConformance(OperatorConformance):
+    def make(self):
+        return XrayTransform(GRIDS["wide"], beams(6, 11)["parallel-offset"]), randn(20, 31)
+
+
+class TestFanBeamConformance(OperatorConformance):
+    def make(self):
+        return XrayTransform(grid(7), beams(5, 11)["fan"]), randn(7, 7)
 
 
 @pytest.mark.parametrize("space", GRIDS.values(), ids=GRIDS.keys())

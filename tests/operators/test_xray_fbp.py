@@ -10,6 +10,7 @@ from sciprob.errors import ConfigError
 from sciprob.operators.xray import Ellipses, FanBeam, FilteredBackProjection, ParallelBeam, XrayTransform
 from sciprob.operators.xray.angular import Arc, angular_cells, short_scan_weights
 from sciprob.spaces import GridSpace
+from sciprob.testing import OperatorConformance
 
 GRID = GridSpace((64, 64), dims=("y", "x"), lower=(-1.0, -1.0), upper=(1.0, 1.0), centring="cell")
 DISC = Ellipses(*(torch.tensor([part], dtype=torch.float64) for part in (2.0, (0.2, -0.3), (0.5, 0.5), 0.0)))
@@ -47,6 +48,15 @@ COMPLETE = {
     "fan short scan": fan(degrees(70, 300, 231)),
     "fan long short scan": fan(degrees(-30, 270, 301)),
 }
+
+
+class TestFilteredBackProjectionConformance(OperatorConformance):
+    single_tolerance = 1e-3  # the ramp amplifies round-off
+
+    def make(self):
+        beam = FanBeam(degrees(0, 240, 9), 21, 0.2, 3.0, 1.0)
+        small = GridSpace((7, 8), dims=("y", "x"), lower=(-1.0, -1.0), upper=(1.0, 1.0), centring="cell")
+        return FilteredBackProjection(XrayTransform(small, beam)), randn(9, 21)
 
 
 def parts(image):

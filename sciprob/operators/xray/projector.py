@@ -15,7 +15,7 @@ from sciprob.operators.linear import ExplicitLinearMap
 from sciprob.operators.xray.geometry import BeamGeometry, FanBeam, Rays
 from sciprob.spaces import GridSpace, Space
 
-_CHUNK = 1 << 17  # crossings worked on at once while the matrix is built: 1 MiB per array, so all stay in cache
+_CHUNK = 1 << 18  # crossings worked on at once while the matrix is built: 2 MiB per array, near the cache
 
 
 class XrayTransform(ExplicitLinearMap):
