@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import tomli_w
+
 from sciprob.config import dotted_keys, from_mapping, override, to_mapping, type_name
 from sciprob.errors import ConfigError
 

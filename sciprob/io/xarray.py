@@ -53,13 +53,13 @@ def to_datatree(
     if generator is None:
         generator = torch.Generator().manual_seed(int(posterior.meta.get("seed", 0)))
     members, extra = _members(posterior, draws, generator)
-    groups = {"posterior": _dataset(posterior.space, {posterior.space.name: members}, ("chain", "draw"))}
+    groups = {"posterior": dataset(posterior.space, {posterior.space.name: members}, ("chain", "draw"))}
     moments = {"mean": posterior.mean, "std": posterior.std}
     bands = dict(zip(("q05", "q95"), posterior.interval(0.9), strict=True))
-    groups["summary"] = _dataset(posterior.space, moments | bands)
+    groups["summary"] = dataset(posterior.space, moments | bands)
     if isinstance(posterior, Ensemble) and posterior.log_weights is not None:
         member = Space((len(posterior),), "log_weight", ("member",))
-        groups["sample_stats"] = _dataset(member, {"log_weight": posterior.log_weights})
+        groups["sample_stats"] = dataset(member, {"log_weight": posterior.log_weights})
     if problem is not None:
         groups |= _context(problem)
     tree = DataTree.from_dict({name: dataset.assign_attrs(_library()) for name, dataset in groups.items()})
@@ -100,13 +100,13 @@ def _context(problem: Any) -> dict[str, Any]:
     groups = {}
     codomain = problem.operator.codomain
     if problem.data is not None and isinstance(codomain, Space):
-        groups["observed_data"] = _dataset(codomain, {codomain.name: problem.data})
+        groups["observed_data"] = dataset(codomain, {codomain.name: problem.data})
     if problem.truth is not None:
-        groups["constant_data"] = _dataset(problem.parameter, {"truth": problem.truth})
+        groups["constant_data"] = dataset(problem.parameter, {"truth": problem.truth})
     return groups
 
 
-def _dataset(space: Space, tensors: Mapping[str, Tensor], leading: tuple[str, ...] = ()) -> Any:
+def dataset(space: Space, tensors: Mapping[str, Tensor], leading: tuple[str, ...] = ()) -> Any:
     """Variables on one space with its coordinates and unit."""
     from xarray import Dataset
 

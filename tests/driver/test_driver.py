@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sciprob.solvers.loop
 import torch
+from toy_sampler import ToySampler, toy_problem
+
+import sciprob.solvers.loop
 from sciprob.errors import ConfigError, ConvergenceError, DataError, NonFiniteError, UnsupportedProblemError
 from sciprob.operators import Capability
 from sciprob.posteriors import Ensemble
 from sciprob.solvers.driver import resume, solve
-from toy_sampler import ToySampler, toy_problem
 
 
 def samples(posterior: Any) -> torch.Tensor:
@@ -102,7 +103,7 @@ def _lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_run_folder_is_complete(tmp_path: Path) -> None:
+def test_run_folder_is_complete(real_figures: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
     posterior = solve(toy_problem(), ToySampler(), seed=3, out=out, progress=False, budget="5m")
     names = {path.name for path in out.iterdir()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sciprob.errors import ConfigError, NonFiniteError
 from sciprob.random import Streams
 from sciprob.solvers.checkpoint import load_checkpoint, save_checkpoint

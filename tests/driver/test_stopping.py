@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+
 from sciprob.errors import ConfigError
 from sciprob.solvers.stopping import Clock, Interrupts, parse_budget
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
+
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.operators import Capability, DenseMap
@@ -18,7 +20,6 @@ from sciprob.problems.problem import Info, Problem
 from sciprob.random import Streams, randn
 from sciprob.solvers.base import Status
 from sciprob.spaces import GridSpace, Space
-from torch import Tensor
 
 
 @dataclass

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import sciprob.assets
 import tomli_w
 import torch
+
+import sciprob.assets
 from sciprob.errors import ConfigError, DataError
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
