@@ -56,9 +56,20 @@ class Factorisation:
             database.delValue(prefix + key)
 
     def update(self) -> None:
-        """Factorise the matrix as it now is. Collective."""
+        """Factorise the matrix as it now is. Collective.
+
+        Raises:
+            ConvergenceError: If it cannot be factorised.
+        """
+        if not np.isfinite(self.matrix.norm()):  # MUMPS would only complain when solving
+            message = "the matrix has entries that are not finite; the coefficient overflows."
+            raise ConvergenceError(message)
         self.ksp.setOperators(self.matrix)
         self.ksp.setUp()
+        reason = int(self.ksp.getPC().getFailedReason())
+        if not self._everywhere(reason == 0):
+            message = f"the matrix could not be factorised (PETSc reason {reason}); it is singular or overflows."
+            raise ConvergenceError(message)
 
     def solve(self, rhs: Floats, *, transpose: bool = False) -> Floats:
         """Solve for the columns of the owned rows `rhs (n_owned, k)`, in blocks. Collective.
@@ -85,7 +96,7 @@ class Factorisation:
         reason = int(self.ksp.getConvergedReason())
         finite = self._everywhere(bool(np.isfinite(solution).all()))
         if reason < 0 or not finite:
-            message = f"the linear solver failed (PETSc reason {reason}); the matrix may be singular or overflow."
+            message = f"the linear solver failed (PETSc reason {reason}); the matrix is singular or overflows."
             raise ConvergenceError(message)
         return solution
 
