@@ -63,6 +63,6 @@ def _ranks(axes: Any, draws: Tensor) -> None:
     for chain, values in enumerate(ranks):
         counts, _ = np.histogram(values, bins)
         colour = CHAINS[chain % len(CHAINS)]
-        axes.stairs(counts, bins, color=colour, linewidth=1.3)
+        axes.stairs(counts, bins, color=colour, linewidth=1.3, baseline=None)
     axes.axhline(n / (len(bins) - 1), color=INK, linewidth=0.8, linestyle=":")
     axes.set_ylim(bottom=0)

@@ -165,8 +165,10 @@ def _against(axes: Any, predictive: Predictive) -> None:
 def _histogram(axes: Any, residual: Tensor) -> None:
     values = to_numpy(residual).reshape(-1)
     reach = 4.0 if len(values) > 30 else 3.0
+    outside = int((np.abs(values) > reach).sum())
+    label = f"residuals ({outside} beyond, at the ends)" if outside else "residuals"
     bins = np.linspace(-reach, reach, int(np.clip(2 * math.sqrt(len(values)), 17, 61)))
-    axes.hist(np.clip(values, -reach, reach), bins=bins, density=True, color=POSTERIOR, alpha=0.55, label="residuals")
+    axes.hist(np.clip(values, -reach, reach), bins=bins, density=True, color=POSTERIOR, alpha=0.55, label=label)
     z = np.linspace(-reach, reach, 201)
     axes.plot(z, np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi), color=DATA, linewidth=1.3, label="N(0, 1)")
     spread = f"rms {math.sqrt(float(np.mean(values**2))):.2f}, {len(values)} data"

@@ -12,6 +12,7 @@ from torch import Tensor
 from sciprob.plot.panels import abscissa, draw_field, draw_points, has_places, is_curve, to_numpy
 from sciprob.plot.style import (
     FIELD_MAP,
+    INK,
     POSTERIOR,
     SPREAD_MAP,
     TRUTH,
@@ -44,7 +45,7 @@ def field_figure(
     Args:
         posterior: Any posterior.
         truth: `(*space.shape)`.
-        sensors: Coordinates x, y of sensors to mark.
+        sensors: Coordinates x, y of sensors to mark (x alone on curves).
         title: Title of the figure.
 
     Raises:
@@ -53,7 +54,7 @@ def field_figure(
     if truth is not None:
         posterior.space.batch_shape(truth, "truth")
     if is_curve(posterior.space):
-        return _curve(posterior, truth, title)
+        return _curve(posterior, truth, sensors, title)
     return _plane(posterior, truth, sensors, title)
 
 
@@ -95,7 +96,7 @@ def _plane(posterior: Posterior, truth: Tensor | None, sensors: Mapping[str, Ten
     return figure
 
 
-def _curve(posterior: Posterior, truth: Tensor | None, title: str) -> Figure:
+def _curve(posterior: Posterior, truth: Tensor | None, sensors: Mapping[str, Tensor] | None, title: str) -> Figure:
     figure = new_figure(7.0, 3.8, title)
     axes = figure.subplots()
     x, name = abscissa(posterior.space)
@@ -106,6 +107,9 @@ def _curve(posterior: Posterior, truth: Tensor | None, title: str) -> Figure:
     axes.plot(x, np.atleast_1d(to_numpy(posterior.mean)), color=POSTERIOR, marker=marker, markersize=3, label="mean")
     if truth is not None:
         axes.plot(x, np.atleast_1d(to_numpy(truth)), "--", color=TRUTH, marker=marker, markersize=3, label="truth")
+    if sensors is not None and name in sensors:
+        bottom = axes.get_xaxis_transform()  # y in fractions of the panel
+        axes.plot(to_numpy(sensors[name]), np.full(len(sensors[name]), 0.015), "|", color=INK, transform=bottom)
     dress(axes, "posterior", name, quantity(posterior.space))
     legend_below(figure, axes)
     return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def marginals_figure(
         chosen = points[evenly(len(points), most)]
         marginal = posterior.at(chosen)
         exact = None if truth is None else _interpolate(posterior.space, truth, chosen)
-        names = [f"({', '.join(f'{c:.3g}' for c in point)})" for point in chosen.tolist()]
+        names = [_coordinates(point) for point in chosen.tolist()]
         index = torch.arange(len(chosen))
     else:
         marginal = posterior
@@ -115,11 +114,15 @@ def _interpolate(space: Space, field: Tensor, points: Tensor) -> Tensor:
     return values.cpu()
 
 
+def _coordinates(point: list[float]) -> str:
+    words = [f"{value:.3g}" for value in point]
+    return f"x = {words[0]}" if len(words) == 1 else f"({', '.join(words)})"
+
+
 def place(space: Space, entry: int) -> str:
     """Where an entry is: coordinates where the space has them, else its indices."""
     if len(space.shape) == 1 and "x" in space.coords:
-        coords: Mapping[str, Tensor] = space.coords
-        return "(" + ", ".join(f"{float(coords[axis][entry]):.3g}" for axis in "xyz" if axis in coords) + ")"
+        return _coordinates([float(space.coords[axis][entry]) for axis in "xyz" if axis in space.coords])
     where = np.unravel_index(entry, space.shape) if space.shape else ()
     words = []
     for name, i in zip(space.dims, where, strict=True):

@@ -34,6 +34,8 @@ def dress(axes: Any, title: str = "", x: str = "", y: str = "") -> None:
     axes.set_xlabel(x, fontsize=LABEL, color=INK)
     axes.set_ylabel(y, fontsize=LABEL, color=INK)
     axes.tick_params(labelsize=TICK, color=MUTED, labelcolor=INK)
+    if axes.get_aspect() != "auto":  # maps: few numbers, so that neighbours do not touch
+        axes.locator_params(nbins=5)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):
