@@ -122,10 +122,10 @@ class GaussianNoise(nn.Module):
         return GaussianNoise(self.space, self.std * math.sqrt(level), root=self.root)
 
     def level_posterior(self, residual_square: float, trace: float = 0.0) -> InverseGamma:
-        """Distribution of s^2 given residuals: InverseGamma(a + n/2, b + E|W_1^{1/2}(y - G(m))|^2 / 2).
+        """Distribution of s^2 given residuals: `InverseGamma(a + n/2, b + E|W_1^{1/2}(y - G(m))|^2 / 2)`.
 
         Args:
-            residual_square: |W_1^{1/2}(y - G(mean))|^2 with the weights of level 1,
+            residual_square: `|W_1^{1/2}(y - G(mean))|^2` with the weights of level 1,
                 `noise.at_level(1.0).whiten(...)`.
             trace: tr(W_1 J Sigma J^T), what the posterior covariance Sigma of m adds to the
                 expected square; 0 for a known m.
@@ -139,7 +139,7 @@ class GaussianNoise(nn.Module):
         return self.level.condition(residual_square + trace, self.space.size)
 
     def estimate_level(self, residual_square: float, trace: float = 0.0) -> float:
-        """The next s^2 of expectation-maximisation: the mode (2b + E|.|^2) / (2a + n + 2) of `level_posterior`.
+        """The next s^2 of expectation-maximisation: the mode `(2b + E|.|^2) / (2a + n + 2)` of `level_posterior`.
 
         Iterating "solve with `at_level(s2)`, then this" climbs p(s^2 | y); with a linear operator
         and exact `trace` every step increases it (Dempster, Laird, Rubin, 1977).
@@ -155,7 +155,7 @@ class GaussianNoise(nn.Module):
         return v / self.std.to(v.dtype)
 
     def _square(self, clean: Tensor, y: Tensor) -> Tensor:
-        """|C^{-1} D^{-1} (y - f)|^2, `(*batch,)`."""
+        """`|C^{-1} D^{-1} (y - f)|^2`, `(*batch,)`."""
         self.space.batch_shape(clean, "clean")
         self.space.batch_shape(y, "y")
         white: Space = self.space if self.root is None else self.root.domain

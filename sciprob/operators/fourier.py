@@ -94,7 +94,7 @@ class Convolution(LinearMap):
         return filter_periodic(y, 1 / self._spectrum(y), self.domain.shape)
 
     def log_abs_det(self) -> Tensor:
-        """Sum of log |spectrum|.
+        """Sum of `log |spectrum|`.
 
         Raises:
             UnsupportedProblemError: If the spectrum has a zero.

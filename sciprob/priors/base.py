@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.operators.linear import LinearMap
 from sciprob.spaces import Space
-from torch import Tensor, nn
 
 
 class Prior(nn.Module):

@@ -19,7 +19,7 @@ BOUNDARIES = ("stationary", "periodic", "neumann")
 
 
 class GridMatern(GaussianPrior):
-    r"""Gaussian field with covariance std(x) std(y) rho(|x - y|), sampled exactly by FFT.
+    r"""Gaussian field with covariance `std(x) std(y) rho(|x - y|)`, sampled exactly by FFT.
 
     rho(r) = 2^{1-nu}/Gamma(nu) s^nu K_nu(s), s = sqrt(2 nu) r / length, nu = `smoothness`; with
     kappa = sqrt(2 nu) / length this is the stationary solution of (kappa^2 - Laplace)^{(nu + d/2)/2} m = white noise.
