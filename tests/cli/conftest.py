@@ -34,5 +34,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sciprob.plot, "plot_run", plot_run)
     monkeypatch.setitem(sciprob.solvers._MODULES, "toy", ("toy_sampler", "ToySampler"))
     (tmp_path / "problems").mkdir()
-    (tmp_path / "problems" / "toy.toml").write_text(TOY)
+    (tmp_path / "problems" / "line.toml").write_text(TOY)
     return tmp_path

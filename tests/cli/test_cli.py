@@ -42,28 +42,28 @@ def fails(capsys: Capture, *argv: str, code: int = 2) -> str:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["solve", "toyy"], "unknown problem `toyy`; did you mean `toy`?"),
+        (["solve", "linee"], "unknown problem `linee`; did you mean `line`?"),
         (["solve", "missing.toml"], "there is no problem file `missing.toml`"),
-        (["solve", "toy", "--solver", "gausian"], "unknown solver `gausian`; did you mean `gaussian`?"),
-        (["solve", "toy", "--set", "noise.sdt=1"], "unknown setting `noise.sdt`; did you mean `noise.std`?"),
-        (["solve", "toy", "--set", "problem.siez=1"], "unknown setting `siez`; did you mean `size`?"),
-        (["solve", "toy", "--set", "solver.sampels=1"], "did you mean `samples`?"),
-        (["solve", "toy", "--set", "size"], "`--set` takes KEY=VALUE, got `size`"),
-        (["solve", "toy", "--set", "size=many"], "`size` should be int, got 'many' in toy.toml"),
-        (["solve", "toy", "--set", "samples=many"], "`samples` should be int, got 'many' in solver `gaussian`"),
-        (["solve", "toy", "--solver", "toy", "--set", "draws=3"], "write `problem.draws` or `solver.draws`"),
-        (["solve", "toy", "--budget", "soon"], "positive time such as `60s`"),
-        (["solve", "toy", "--device", "tpu"], "invalid choice: 'tpu'"),
-        (["solve", "toy", "--data", "nothing.csv"], "there is no data file"),
-        (["slove", "toy"], "unknown command `slove`; did you mean `solve`?"),
+        (["solve", "line", "--solver", "gausian"], "unknown solver `gausian`; did you mean `gaussian`?"),
+        (["solve", "line", "--set", "noise.sdt=1"], "unknown setting `noise.sdt`; did you mean `noise.std`?"),
+        (["solve", "line", "--set", "problem.siez=1"], "unknown setting `siez`; did you mean `size`?"),
+        (["solve", "line", "--set", "solver.sampels=1"], "did you mean `samples`?"),
+        (["solve", "line", "--set", "size"], "`--set` takes KEY=VALUE, got `size`"),
+        (["solve", "line", "--set", "size=many"], "`size` should be int, got 'many' in line.toml"),
+        (["solve", "line", "--set", "samples=many"], "`samples` should be int, got 'many' in solver `gaussian`"),
+        (["solve", "line", "--solver", "toy", "--set", "draws=3"], "write `problem.draws` or `solver.draws`"),
+        (["solve", "line", "--budget", "soon"], "positive time such as `60s`"),
+        (["solve", "line", "--device", "tpu"], "invalid choice: 'tpu'"),
+        (["solve", "line", "--data", "nothing.csv"], "there is no data file"),
+        (["slove", "line"], "unknown command `slove`; did you mean `solve`?"),
         (["solve"], "required: PROBLEM; see `sciprob solve --help`"),
-        (["solve", "toy", "--sed", "1"], "unrecognized arguments: --sed"),
+        (["solve", "line", "--sed", "1"], "unrecognized arguments: --sed"),
         (["resume", "nowhere"], "`nowhere` is not a run folder"),
         (["cite", "nowhere"], "`nowhere` has no cite.bib"),
         (["plot", "nowhere"], "`nowhere` is not a run folder"),
-        (["show", "toyy"], "unknown problem `toyy`"),
-        (["compare", "toy", "--solvers", "gaussian,gaussian"], "takes different names"),
-        (["compare", "toy", "--solvers", "gaussian,pnc"], "unknown solver `pnc`; did you mean `pcn`?"),
+        (["show", "linee"], "unknown problem `linee`"),
+        (["compare", "line", "--solvers", "gaussian,gaussian"], "takes different names"),
+        (["compare", "line", "--solvers", "gaussian,pnc"], "unknown solver `pnc`; did you mean `pcn`?"),
         (["mesh", "bild", "x"], "unknown command `bild`; did you mean `build`?"),
         ([], "required: COMMAND"),
     ],
@@ -89,7 +89,7 @@ def test_mistakes_in_problem_files(text: str, words: str, folder: Path, capsys: 
 
 
 def test_debug_shows_the_traceback() -> None:
-    for argv in (["--debug", "solve", "toyy"], ["solve", "toyy", "--debug"]):
+    for argv in (["--debug", "solve", "linee"], ["solve", "linee", "--debug"]):
         with pytest.raises(sciprob.errors.ConfigError):
             main(argv)
 
@@ -100,14 +100,22 @@ def test_defects_are_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: Captu
         raise RuntimeError(message)
 
     monkeypatch.setattr("sciprob.cli.catalogue.find", broken)
-    line = fails(capsys, "show", "toy", code=1)
+    line = fails(capsys, "show", "line", code=1)
     assert line.startswith("sciprob: RuntimeError: first line second line (unexpected; run again with --debug")
 
 
 def test_solve_writes_a_run_and_prints_its_table(capsys: Capture) -> None:
-    assert main(["solve", "toy", "--out", "run", "--seed", "4", "--set", "noise.std=0.3", "--set", "samples=70"]) == 0
+    assert main(["solve", "line", "--out", "run", "--seed", "4", "--set", "noise.std=0.3", "--set", "samples=70"]) == 0
     out = capsys.readouterr().out
-    for words in ("toy by gaussian: converged", "relative error", "90 %: ", "CRPS", "time", "solves", "run (posterior"):
+    for words in (
+        "line by gaussian: converged",
+        "relative error",
+        "90 %: ",
+        "CRPS",
+        "time",
+        "solves",
+        "run (posterior",
+    ):
         assert words in out
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert metrics["seed"] == 4
@@ -117,7 +125,7 @@ def test_solve_writes_a_run_and_prints_its_table(capsys: Capture) -> None:
 
 
 def test_a_config_toml_is_rerunnable_and_its_numbers_return(capsys: Capture) -> None:
-    main(["solve", "toy", "--solver", "toy", "--set", "solver.draws=30", "--seed", "5", "--out", "run", "--quiet"])
+    main(["solve", "line", "--solver", "toy", "--set", "solver.draws=30", "--seed", "5", "--out", "run", "--quiet"])
     assert main(["solve", "run/config.toml", "--out", "again", "--quiet"]) == 0
     first, again = load_posterior("run"), load_posterior("again")
     assert torch.equal(first.samples, again.samples)
@@ -126,9 +134,9 @@ def test_a_config_toml_is_rerunnable_and_its_numbers_return(capsys: Capture) -> 
 
 
 def test_out_folders_in_use_are_refused_and_overwritten_on_request(capsys: Capture) -> None:
-    assert main(["solve", "toy", "--out", "run"]) == 0
-    assert "`sciprob resume run`) or use `--overwrite`" in fails(capsys, "solve", "toy", "--out", "run")
-    assert main(["solve", "toy", "--out", "run", "--overwrite"]) == 0
+    assert main(["solve", "line", "--out", "run"]) == 0
+    assert "`sciprob resume run`) or use `--overwrite`" in fails(capsys, "solve", "line", "--out", "run")
+    assert main(["solve", "line", "--out", "run", "--overwrite"]) == 0
 
 
 @dataclass(frozen=True)
@@ -143,30 +151,20 @@ class Pressing(ToySampler):
 
 def test_ctrl_c_exits_with_130_and_resume_finishes(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setitem(sciprob.solvers._MODULES, "toy", (__name__, "Pressing"))
-    assert main(["solve", "toy", "--solver", "toy", "--out", "run"]) == 130
+    assert main(["solve", "line", "--solver", "toy", "--out", "run"]) == 130
     output = capsys.readouterr()
     assert "Interrupted after 3 steps; `sciprob resume run` continues." in output.err
-    assert "toy by toy: interrupted" in output.out
+    assert "line by toy: interrupted" in output.out
     Path("tired").touch()
     assert main(["resume", "run"]) == 0
-    assert "toy by toy: completed" in capsys.readouterr().out
-    main(["solve", "toy", "--solver", "toy", "--out", "whole"])
+    assert "line by toy: completed" in capsys.readouterr().out
+    main(["solve", "line", "--solver", "toy", "--out", "whole"])
     assert torch.equal(load_posterior("run").samples, load_posterior("whole").samples)
 
 
 def test_compare_prints_one_row_per_solver_and_writes_them(capsys: Capture) -> None:
-    argv = [
-        "compare",
-        "toy",
-        "--solvers",
-        "gaussian,laplace,toy",
-        "--set",
-        "toy.draws=4000",
-        "--out",
-        "both",
-        "--quiet",
-    ]
-    assert main(argv) == 0
+    solvers = ["--solvers", "gaussian,laplace,toy", "--set", "toy.draws=400"]
+    assert main(["compare", "line", *solvers, "--out", "both", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "mean difference" in out
     rows = json.loads(Path("both/compare.json").read_text())["rows"]
@@ -183,7 +181,7 @@ def test_compare_prints_one_row_per_solver_and_writes_them(capsys: Capture) -> N
 
 def test_compare_says_what_is_not_supported(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(ToySampler, "needs", frozenset({sciprob.operators.Capability.PRIOR_LOG_PROB}))
-    assert main(["compare", "toy", "--solvers", "gaussian,toy"]) == 0
+    assert main(["compare", "line", "--solvers", "gaussian,toy"]) == 0
     out = capsys.readouterr().out
     assert "not supported" in out
     assert "toy: solver `toy` needs a prior density" in out
@@ -192,7 +190,7 @@ def test_compare_says_what_is_not_supported(monkeypatch: pytest.MonkeyPatch, cap
 def test_simulated_sensors_are_data_again(capsys: Capture) -> None:
     import xarray
 
-    assert main(["simulate", "toy", "--seed", "3", "--out", "data"]) == 0
+    assert main(["simulate", "line", "--seed", "3", "--out", "data"]) == 0
     with xarray.open_datatree("data/simulated.nc", engine="h5netcdf") as tree:
         values = tree["data"]["y"].values.tolist()
         assert tree["truth"]["m"].sizes == {"x": 6}
@@ -202,9 +200,9 @@ def test_simulated_sensors_are_data_again(capsys: Capture) -> None:
     assert list(rows[0]) == ["x", "value", "std"]
     assert [float(row["value"]) for row in rows] == values
     assert {float(row["std"]) for row in rows} == {0.2}
-    assert main(["solve", "toy", "--data", "data/sensors.csv", "--out", "run"]) == 0
+    assert main(["solve", "line", "--data", "data/sensors.csv", "--out", "run"]) == 0
     assert "data_sha256" in Path("run/config.toml").read_text()
-    assert "is not empty" in fails(capsys, "simulate", "toy", "--out", "data")
+    assert "is not empty" in fails(capsys, "simulate", "line", "--out", "data")
     Path("data/sensors.csv").write_text("x,value,std\n0.5,1,1\n")
     assert "changed since it was recorded" in fails(capsys, "resume", "run")
 
@@ -212,26 +210,26 @@ def test_simulated_sensors_are_data_again(capsys: Capture) -> None:
 def test_list_show_and_cite(capsys: Capture) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert "toy" in out
+    assert "line" in out
     assert "A line" in out
     assert "darcy-sensors" in out
     assert "laplace" in out
-    assert main(["show", "toy"]) == 0
+    assert main(["show", "line"]) == 0
     out = capsys.readouterr().out
-    assert "problems/toy.toml (working directory)" in out
+    assert "problems/line.toml (working directory)" in out
     assert "noise.std  0.2" in out
     assert "Standard deviation of each value." in out
-    assert main(["show", "toy-nothing"]) == 2
+    assert main(["show", "line-nothing"]) == 2
     assert main(["show", "laplace"]) == 0
     assert "newton_steps" in capsys.readouterr().out
-    main(["solve", "toy", "--out", "run"])
+    main(["solve", "line", "--out", "run"])
     capsys.readouterr()
     assert main(["cite", "run"]) == 0
     assert "@article{stuart2010" in capsys.readouterr().out
 
 
 def test_plot_draws_again(capsys: Capture) -> None:
-    main(["solve", "toy", "--out", "run"])
+    main(["solve", "line", "--out", "run"])
     Path("run/figures/posterior.png").unlink()
     capsys.readouterr()
     assert main(["plot", "run"]) == 0
