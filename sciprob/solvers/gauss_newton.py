@@ -1,10 +1,9 @@
-"""Steps towards the most probable whitened coordinates, and the level of the noise around them."""
+"""Steps towards the most probable whitened coordinates."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,30 +100,3 @@ def _backtrack(target: WhitenedTarget, xi: Tensor, local: LocalModel, direction:
 
 def _round_off(xi: Tensor, objective: float) -> float:
     return 8 * torch.finfo(xi.dtype).eps * abs(objective)
-
-
-def has_unknown_level(noise: Any) -> bool:
-    """Whether the noise is Gaussian with a level that is to be estimated."""
-    return getattr(noise, "level", None) is not None
-
-
-def first_level(noise: Any) -> float | None:
-    """Level to begin with, or None where it is known."""
-    return float(noise.nominal_level) if has_unknown_level(noise) else None
-
-
-def updated_level(noise: Any, residual_square: float, informed: float) -> float:
-    """Next s^2 of evidence maximisation, (2b + |r|^2) / (2a + 2 + n - gamma).
-
-    It has the fixed points of expectation-maximisation, where gamma s^2 is added to |r|^2 instead
-    of subtracted from n, and comes to them in far fewer rounds when the data inform many directions.
-
-    Args:
-        noise: Gaussian noise with an inverse-gamma level (a, b).
-        residual_square: |r|^2 with the weights of level 1, at the posterior mean.
-        informed: gamma = sum lam / (1 + lam), the number of directions that the data determine.
-
-    Source: MacKay, Neural Computation 4 (1992).
-    """
-    remaining = max(noise.space.size - informed, 0.0)
-    return float((2 * noise.level.rate + residual_square) / (2 * noise.level.shape + 2 + remaining))

@@ -18,13 +18,12 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
 from sciprob.solvers.covariance import Unwhitened, perturbed_deviations
-from sciprob.solvers.gauss_newton import first_level, has_unknown_level, updated_level
 from sciprob.solvers.linear_algebra import conjugate_gradients, inner, thin_svd
+from sciprob.solvers.noise_level import first_level, level_round
 from sciprob.solvers.whitened import LocalModel, WhitenedTarget
 
 _ENTRIES = 40_000_000  # of the dense whitened operator in the direct method
 _ROUNDS = 12
-_PROBES = 8
 
 
 @dataclass
@@ -168,8 +167,8 @@ class Gaussian:
         target = WhitenedTarget(problem, state.level)
         local = target.linearise(target.origin)
         xi, figures = self._mean(target, local)
-        state = replace(state, xi=xi, phase="draws", figures=figures)
-        if not has_unknown_level(problem.likelihood.noise) or state.rounds < 0:
+        state = replace(state, xi=xi, phase="draws", figures=state.figures | figures)
+        if state.level is None or state.rounds < 0:
             return state
         return self._update_level(problem, state, local, streams)
 
@@ -192,21 +191,19 @@ class Gaussian:
     ) -> GaussianState:
         """One round of evidence maximisation; then another mean, the last one with `rounds` = -1."""
         assert state.level is not None
-        spread, _ = perturbed_deviations(
-            local.data_map,
+        at_mean = replace(local, clean=problem.operator(problem.prior.whitening(state.xi)))
+        level, informed, settled = level_round(
+            problem,
+            at_mean,
             state.xi,
+            state.level,
             streams["level"],
-            count=_PROBES,
             tolerance=self.draw_tolerance,
             max_iterations=self.cg_steps,
         )
-        images = local.data_map(spread)
-        informed = float(inner(images, images).mean())
-        one = WhitenedTarget(problem, 1.0)
-        residual = one.residual(one.operator(state.xi)).flatten()
-        level = updated_level(problem.likelihood.noise, float(residual.square().sum()), informed)
-        settled = abs(math.log(level / state.level)) < 1e-2 or state.rounds + 2 >= _ROUNDS
-        return replace(state, phase="mean", level=level, rounds=-1 if settled else state.rounds + 1)
+        rounds = -1 if settled or state.rounds + 2 >= _ROUNDS else state.rounds + 1
+        figures = state.figures | {"noise_level": level, "informed_directions": informed}
+        return replace(state, phase="mean", level=level, rounds=rounds, figures=figures)
 
     def _draw(self, problem: Problem, state: GaussianState, streams: Streams) -> GaussianState:
         local = WhitenedTarget(problem, state.level).linearise(state.xi)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
@@ -17,12 +16,12 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
 from sciprob.solvers.covariance import Unwhitened, low_rank_deviations, perturbed_deviations
-from sciprob.solvers.gauss_newton import first_level, gauss_newton_step, updated_level
-from sciprob.solvers.linear_algebra import gram_eigenpairs, inner
-from sciprob.solvers.whitened import LocalModel, WhitenedTarget
+from sciprob.solvers.gauss_newton import gauss_newton_step
+from sciprob.solvers.linear_algebra import gram_eigenpairs
+from sciprob.solvers.noise_level import first_level, level_round
+from sciprob.solvers.whitened import WhitenedTarget
 
 _ROUNDS = 10
-_PROBES = 8
 
 
 @dataclass
@@ -174,14 +173,17 @@ class Laplace:
     def _level(self, problem: Problem, state: LaplaceState, streams: Streams) -> LaplaceState:
         """One round of evidence maximisation; then the mode again, the last time with negative `rounds`."""
         assert state.level is not None
-        local = WhitenedTarget(problem, state.level).linearise(state.xi)
-        images = local.data_map(self._perturb(local, state.xi, streams, "level", _PROBES)[0])
-        informed = float(inner(images, images).mean())
-        residual = WhitenedTarget(problem, 1.0).residual(local.clean)
-        level = updated_level(problem.likelihood.noise, float(residual.square().sum()), informed)
+        level, informed, settled = level_round(
+            problem,
+            WhitenedTarget(problem, state.level).linearise(state.xi),
+            state.xi,
+            state.level,
+            streams["level"],
+            tolerance=self.draw_tolerance,
+            max_iterations=self.draw_cg_steps,
+        )
         rounds = state.rounds + 1
-        if abs(math.log(level / state.level)) < 1e-2 or rounds >= _ROUNDS:
-            rounds = -rounds
+        rounds = -rounds if settled or rounds >= _ROUNDS else rounds
         figures = state.figures | {"noise_level": level, "informed_directions": informed}
         scale = state.scale * state.level / level  # the data's part of the gradient changes by this factor
         return replace(state, phase="newton", level=level, rounds=rounds, scale=scale, figures=figures)
@@ -213,21 +215,16 @@ class Laplace:
         draws = state.draws if state.drawn else state.xi.new_zeros(self.samples, *parts.shape)
         local = WhitenedTarget(problem, state.level).linearise(state.xi)
         count = min(self.block, self.samples - state.drawn)
-        spread, figures = self._perturb(local, state.xi, streams, "draws", count)
+        spread, figures = perturbed_deviations(
+            local.data_map,
+            state.xi,
+            streams["draws"],
+            count=count,
+            tolerance=self.draw_tolerance,
+            max_iterations=self.draw_cg_steps,
+        )
         drawn = state.drawn + count
         draws[state.drawn : drawn] = parts.store(spread)
         figures = state.figures | figures | {"drawn": float(drawn)}
         phase = "done" if drawn == self.samples else "draws"
         return replace(state, phase=phase, draws=draws, drawn=drawn, figures=figures)
-
-    def _perturb(
-        self, local: LocalModel, xi: Tensor, streams: Streams, stream: str, count: int
-    ) -> tuple[Tensor, dict[str, float]]:
-        return perturbed_deviations(
-            local.data_map,
-            xi,
-            streams[stream],
-            count=count,
-            tolerance=self.draw_tolerance,
-            max_iterations=self.draw_cg_steps,
-        )
