@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sciprob.errors import ShapeError
 
 if TYPE_CHECKING:

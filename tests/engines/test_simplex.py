@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from sciprob.engines import simplex
 from sciprob.errors import ShapeError
 from sciprob.spaces.mesh import Mesh
