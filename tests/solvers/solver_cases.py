@@ -7,6 +7,7 @@ import torch
 
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
+from sciprob.metrics import mcmc
 from sciprob.operators import DenseMap, DiagonalMap, ForwardOperator
 from sciprob.priors.base import GaussianPrior
 from sciprob.problems.problem import Problem
@@ -113,3 +114,13 @@ def quadrature(problem, half_width=6.0, points=801):
     gap = m - mean
     evidence = log_density.logsumexp(0) + 2 * math.log(float(axis[1] - axis[0])) - math.log(2 * math.pi)
     return mean, gap.T @ (weights[:, None] * gap), float(evidence)
+
+
+def assert_moments(posterior, mean, covariance, sigmas=4.5):
+    """Mean and std agree within the Monte-Carlo error that the chains' effective sizes give."""
+    draws, std = posterior.by_chain(), covariance.diagonal().sqrt()
+    assert float(mcmc.rhat(draws).max()) < 1.04
+    assert ((posterior.mean - mean).abs() < sigmas * mcmc.mcse_mean(draws)).all()
+    square = (draws - mean).square()
+    assert ((square.mean((0, 1)) - std.square()).abs() < sigmas * mcmc.mcse_mean(square)).all()
+    assert (mcmc.mcse_mean(draws) < 0.1 * std).all()  # the errors are small enough for the test to mean something

@@ -4,26 +4,15 @@ import math
 
 import pytest
 import torch
-from solver_cases import bent_problem, dense_bayes, drive, linear_problem, quadrature, same_state, solve
+from solver_cases import assert_moments, bent_problem, dense_bayes, drive, linear_problem, quadrature, same_state, solve
 
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.level import InverseGamma
-from sciprob.metrics import mcmc
 from sciprob.operators import Capability, DenseMap
 from sciprob.problems.problem import Problem
 from sciprob.solvers.base import Status
 from sciprob.solvers.baselines.pcn import PCN
-
-
-def assert_moments(posterior, mean, covariance, sigmas=4.5):
-    """Mean and std agree within the Monte-Carlo error that the chains' effective sizes give."""
-    draws, std = posterior.by_chain(), covariance.diagonal().sqrt()
-    assert float(mcmc.rhat(draws).max()) < 1.03
-    assert ((posterior.mean - mean).abs() < sigmas * mcmc.mcse_mean(draws)).all()
-    square = (draws - mean).square()
-    assert ((square.mean((0, 1)) - std.square()).abs() < sigmas * mcmc.mcse_mean(square)).all()
-    assert (mcmc.mcse_mean(draws) < 0.1 * std).all()  # the errors are small enough for the test to mean something
 
 
 @pytest.mark.parametrize("preconditioner", ["laplace", "prior"])

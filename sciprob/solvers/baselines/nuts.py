@@ -1,0 +1,208 @@
+"""The no-U-turn sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import UnsupportedProblemError
+from sciprob.metrics import mcmc
+from sciprob.operators.base import Capability
+from sciprob.posteriors.base import Posterior
+from sciprob.posteriors.ensemble import Ensemble
+from sciprob.problems.problem import Problem
+from sciprob.random import Streams
+from sciprob.solvers.base import Status
+from sciprob.solvers.checks import at_least, between
+from sciprob.solvers.coordinates import Coordinates
+from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
+
+
+@dataclass
+class NUTSState:
+    """State of `NUTS`: positions, frozen step sizes and mass matrices, draws so far."""
+
+    positions: Tensor
+    step_sizes: Tensor
+    inverse_mass: Tensor
+    draws: Tensor
+    warmed: int = 0
+    kept: int = 0
+    divergences: int = 0
+    gradients: int = 0
+    deepest: int = 0
+    acceptance: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Hamiltonian Monte Carlo with trajectories of automatic length, by Pyro, in whitened coordinates.
+
+    Exact for smooth posteriors of moderate dimension; every leapfrog step costs one forward and one
+    adjoint solve. Priors without whitening are sampled in the unconstrained coordinates of their
+    support. Step size and diagonal mass matrix are adapted in the warm-up of each chain and then
+    fixed. Divergences tell of regions that the chains could not enter: use `pcn`, or reparameterise.
+
+    Args:
+        chains: Chains, one after the other, each from a draw of the prior.
+        warm_up: Transitions of each chain that adapt step size and mass matrix.
+        samples: Draws kept of each chain.
+        block: Draws of each chain in one step of the driver.
+        target_acceptance: Acceptance statistic that the step size is adapted to; nearer to 1 for
+            fewer divergences.
+        max_tree_depth: Trajectories have at most 2^depth leapfrog steps.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+
+    Sources: Hoffman and Gelman, J. Mach. Learn. Res. 15 (2014); Bingham et al., J. Mach. Learn. Res. 20 (2019).
+    """
+
+    chains: int = 4
+    warm_up: int = 300
+    samples: int = 500
+    block: int = 10
+    target_acceptance: float = 0.8
+    max_tree_depth: int = 10
+
+    name: ClassVar[str] = "nuts"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.VJP})
+    citations: ClassVar[tuple[str, ...]] = ("hoffman2014", "bingham2019", "vehtari2021")
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "chains", "block", "max_tree_depth")
+        at_least(self, 4, "samples")
+        at_least(self, 10, "warm_up")
+        between(self, 0, 1, "target_acceptance")
+
+    @property
+    def max_steps(self) -> int:
+        """The warm-up of each chain, then blocks of draws of all chains."""
+        return self.chains - (-self.samples // self.block)
+
+    def init(self, problem: Problem, streams: Streams) -> NUTSState:
+        """Chains at draws of the prior.
+
+        Raises:
+            UnsupportedProblemError: If the prior has neither whitening nor density.
+        """
+        coordinates = Coordinates.of(problem)
+        positions = coordinates.start(self.chains, streams["start"])
+        return NUTSState(
+            positions=positions,
+            step_sizes=torch.ones(self.chains, dtype=torch.float64),
+            inverse_mass=torch.ones_like(positions).flatten(1),
+            draws=positions.new_zeros(self.chains, self.samples, *problem.prior.space.shape),
+        )
+
+    def step(self, problem: Problem, state: NUTSState, streams: Streams) -> tuple[NUTSState, Mapping[str, float]]:
+        """The warm-up of one chain, or a block of draws of every chain."""
+        coordinates = Coordinates.of(problem)
+        state = (
+            self._warm(coordinates, state, streams)
+            if state.warmed < self.chains
+            else self._draw(coordinates, state, streams)
+        )
+        return state, state.figures
+
+    def finished(self, state: NUTSState) -> Status | None:
+        """Completed when all draws are made."""
+        return Status.COMPLETED if state.kept == self.samples else None
+
+    def result(self, problem: Problem, state: NUTSState) -> Posterior:
+        """Ensemble of the draws so far, without warm-up.
+
+        Raises:
+            UnsupportedProblemError: If there is no draw yet.
+        """
+        if state.kept == 0:
+            message = "the chains were stopped before the end of their warm-up, there are no draws yet; `resume` them."
+            raise UnsupportedProblemError(message)
+        return Ensemble(problem.prior.space, state.draws[:, : state.kept].flatten(0, 1), chains=self.chains)
+
+    def diagnostics(self, problem: Problem, state: NUTSState) -> Mapping[str, Any]:
+        """Divergences, acceptance, tree depth, R-hat and effective sample sizes of the unknown."""
+        figures: dict[str, Any] = {
+            "chains": self.chains,
+            "draws_per_chain": state.kept,
+            "divergences": state.divergences,
+            "gradients": state.gradients,
+            "deepest_tree": state.deepest,
+            "step_size_mean": float(state.step_sizes.mean()),
+        }
+        if state.kept:
+            figures["acceptance"] = state.acceptance / state.kept
+        if state.kept >= 4:
+            figures |= mcmc.summary(state.draws[:, : state.kept])
+        return figures
+
+    def _warm(self, coordinates: Coordinates, state: NUTSState, streams: Streams) -> NUTSState:
+        chain = state.warmed
+        run = warm_up(
+            coordinates.potential,
+            state.positions[chain],
+            _seed(streams),
+            steps=self.warm_up,
+            target=self.target_acceptance,
+            depth=self.max_tree_depth,
+        )
+        positions, sizes, mass = state.positions.clone(), state.step_sizes.clone(), state.inverse_mass.clone()
+        positions[chain], sizes[chain], mass[chain] = run.positions[-1], run.step_size, run.inverse_mass
+        return replace(
+            state,
+            positions=positions,
+            step_sizes=sizes,
+            inverse_mass=mass,
+            warmed=chain + 1,
+            gradients=state.gradients + run.gradients,
+            figures={"warmed": chain + 1.0, "acceptance": run.acceptance, "step_size": run.step_size},
+        )
+
+    def _draw(self, coordinates: Coordinates, state: NUTSState, streams: Streams) -> NUTSState:
+        count = min(self.block, self.samples - state.kept)
+        kept = state.kept + count
+        runs = []
+        for chain in range(self.chains):
+            run = transitions(
+                coordinates.potential,
+                state.positions[chain],
+                _seed(streams),
+                count=count,
+                step_size=float(state.step_sizes[chain]),
+                inverse_mass=state.inverse_mass[chain],
+                depth=self.max_tree_depth,
+            )
+            state.draws[chain, state.kept : kept] = coordinates.parameter(run.positions)
+            runs.append(run)
+        return self._with_runs(state, runs, kept)
+
+    def _with_runs(self, state: NUTSState, runs: list[ChainRun], kept: int) -> NUTSState:
+        acceptance = sum(run.acceptance for run in runs) / len(runs)
+        divergences = state.divergences + sum(run.divergences for run in runs)
+        gradients = sum(run.gradients for run in runs)
+        figures = {
+            "draws": float(kept),
+            "acceptance": acceptance,
+            "divergences": float(divergences),
+            "gradients_per_draw": gradients / (len(runs) * (kept - state.kept)),
+        }
+        return replace(
+            state,
+            positions=torch.stack([run.positions[-1] for run in runs]),
+            kept=kept,
+            divergences=divergences,
+            gradients=state.gradients + gradients,
+            deepest=max(state.deepest, *(run.deepest for run in runs)),
+            acceptance=state.acceptance + acceptance * (kept - state.kept),
+            figures=figures,
+        )
+
+
+def _seed(streams: Streams) -> int:
+    generator = streams["nuts"]
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
