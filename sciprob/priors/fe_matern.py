@@ -49,9 +49,10 @@ class FEMatern(GaussianPrior):
     correlations are off by 0.10 instead of 0.03).
 
     The bare equation (Neumann condition, beta = 0) doubles the variance at the boundary and quadruples
-    it in right-angled corners. The Robin term B keeps most of that away, and the diagonal S removes the rest: with `normalise` the marginal standard deviation is
-    `std` at every node, exactly. Correlations near the boundary still differ from those of a stationary
-    field: by up to 0.12 (alpha = 2) or 0.2 (alpha = 4, in corners), and by 0.03 to 0.07 from two `length` inwards.
+    it in right-angled corners. The Robin term B keeps most of that away, and the diagonal S removes
+    the rest: with `normalise` the marginal standard deviation is `std` at every node, exactly.
+    Correlations near the boundary still differ from those of a stationary field: by up to 0.12
+    (alpha = 2) or 0.2 (alpha = 4, in corners), and by 0.03 to 0.07 from two `length` inwards.
 
     Args:
         space: P1 finite elements in 2-D or 3-D.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sciprob.errors import DataError, SciprobWarning
 from sciprob.io.sensors import read_sensors
 from sciprob.spaces import FESpace, GridSpace, Mesh, box_mesh
