@@ -62,7 +62,7 @@ def to_datatree(
         groups["sample_stats"] = dataset(member, {"log_weight": posterior.log_weights})
     if problem is not None:
         groups |= _context(problem)
-    tree = DataTree.from_dict({name: dataset.assign_attrs(_library()) for name, dataset in groups.items()})
+    tree = DataTree.from_dict({name: group.assign_attrs(_library()) for name, group in groups.items()})
     tree.attrs = _attributes(posterior, problem) | extra
     return tree
 

@@ -26,17 +26,18 @@ def score(posterior: Posterior, truth: Tensor, levels: Sequence[float] = LEVELS)
 
     Returns:
         `{"relative_error": float, "coverage": {"0.5": fraction, ...}, "crps": float}`; the last is
-        the mean over all entries, in the unit of m.
+        the mean over all entries, in the unit of m. A truth that is zero everywhere has no
+        relative error, and the key is left out.
 
     Raises:
         ShapeError: If the truth does not fit the space.
-        DataError: If the truth is zero everywhere, so that no relative error exists.
     """
-    return {
-        "relative_error": relative_error(posterior.mean, truth),
-        "coverage": coverage(posterior, truth, levels),
-        "crps": float(crps(posterior, truth).mean()),
-    }
+    scores: dict[str, Any] = {}
+    if bool(truth.any()):
+        scores["relative_error"] = relative_error(posterior.mean, truth)
+    scores["coverage"] = coverage(posterior, truth, levels)
+    scores["crps"] = float(crps(posterior, truth).mean())
+    return scores
 
 
 def relative_error(estimate: Tensor, truth: Tensor) -> float:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
 from sciprob.io.store import load_posterior, save_posterior
 from sciprob.operators.linear import DenseMap, DiagonalMap, LinearMap

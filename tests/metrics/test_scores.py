@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sciprob.errors import DataError, ShapeError
 from sciprob.metrics.scores import coverage, crps, crps_ensemble, interval_score, relative_error, score
 from sciprob.operators.linear import DiagonalMap
@@ -109,6 +110,7 @@ def test_score_is_what_the_metrics_file_holds():
     assert result["relative_error"] == pytest.approx(0.1)
     assert result["coverage"] == {"0.5": 1.0, "0.8": 1.0, "0.9": 1.0, "0.95": 1.0}
     assert isinstance(result["crps"], float)
+    assert set(score(gaussian(torch.ones(2), torch.ones(2)), torch.zeros(2))) == {"coverage", "crps"}
 
 
 def test_samplers_are_scored_by_their_draws():

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sciprob.errors import DataError, NonFiniteError, ShapeError
 from sciprob.operators.linear import DenseMap
 from sciprob.posteriors import Ensemble, SamplerPosterior

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sciprob.errors import ConfigError, DataError, ShapeError, UnsupportedProblemError
 from sciprob.operators.algebra import stack
 from sciprob.operators.base import ForwardOperator

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from sciprob.errors import ConfigError
 from sciprob.operators.base import ForwardOperator
 from sciprob.operators.linear import DenseMap
