@@ -234,5 +234,5 @@ def test_report(poisson, tmp_path):
     assert numbers["sensors"] == 40
     assert 0.7 < numbers["residual_rms"] < 1.4
     assert abs(numbers["largest_residual"]) >= numbers["residual_rms"]
-    assert (tmp_path / "sensors.png").stat().st_size > 10_000
+    assert (tmp_path / "residuals.png").stat().st_size > 10_000
     assert poisson.report(poisson, posterior, None) == numbers
