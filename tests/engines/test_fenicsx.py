@@ -237,6 +237,16 @@ def test_reused_storage_forgets_the_old_parameter(reaction: float) -> None:
     assert small.stats.factorisations > large.stats.factorisations
 
 
+def test_derivatives_are_taken_at_the_state_not_one_step_before() -> None:
+    """With a loose Newton the state is off by 1e-6; the matrix of its last step would be off by 1e-3."""
+    loose, tight = mixed(5.0, tolerance=3e-2), mixed(5.0)
+    m, v = 0.3 * noise(*loose.domain.shape), noise(*loose.codomain.shape)
+    state_error = (loose(m) - tight(m)).norm() / tight(m).norm()
+    reference = tight.vjp(m, v)[1]
+    assert state_error > 1e-9
+    assert (loose.vjp(m, v)[1] - reference).norm() <= 20 * state_error * reference.norm()
+
+
 def test_failures_name_the_sample() -> None:
     operator = mixed(reaction=5.0, max_iterations=7)
     m = torch.zeros(2, *operator.domain.shape, dtype=torch.float64)

@@ -19,8 +19,8 @@ MESHES = Path(assets.__file__).parents[1] / "meshes"
 def write_v2(path: Path, *, kind: int = 2, z: float = 0.0) -> Path:
     """Two triangles, one tagged edge, one stray point in the middle of the numbering."""
     points = ["1 0 0 0", "2 1 0 0", f"3 9 9 {z}", "4 0 1 0", "5 1 1 0"]
-    elements = [f"1 {kind} 2 7 1 1 2 4", f"2 {kind} 2 7 1 2 4 5", "3 1 2 3 1 1 2", "4 1 2 0 1 2 5"]
-    lines = ["$MeshFormat", "2.2 0 8", "$EndMeshFormat", "$PhysicalNames", "2", '1 3 "south wall"', '2 7 "domain"']
+    elements = [f"1 {kind} 2 7 1 1 2 4", f"2 {kind} 2 7 1 2 4 5", "3 1 2 3 1 1 4", "4 1 2 0 1 2 5"]
+    lines = ["$MeshFormat", "2.2 0 8", "$EndMeshFormat", "$PhysicalNames", "2", '1 3 "west wall"', '2 7 "domain"']
     lines += ["$EndPhysicalNames", "$Nodes", "5", *points, "$EndNodes", "$Elements", "4", *elements, "$EndElements", ""]
     path.write_text("\n".join(lines))
     return path
@@ -29,9 +29,9 @@ def write_v2(path: Path, *, kind: int = 2, z: float = 0.0) -> Path:
 def test_read_names_tags_and_drop_stray_points(tmp_path: Path) -> None:
     mesh = read_mesh(write_v2(tmp_path / "a.msh"))
     assert np.array_equal(mesh.points, [[0, 0], [1, 0], [0, 1], [1, 1]])
-    assert mesh.names == {"south wall": (1, 3), "domain": (2, 7)}
-    assert np.array_equal(mesh.named_facets("south wall"), [[0, 1]])
-    assert np.array_equal(mesh.facets, [[0, 1]])  # untagged edges are left out
+    assert mesh.names == {"west wall": (1, 3), "domain": (2, 7)}
+    assert np.array_equal(mesh.named_facets("west wall"), [[0, 2]])
+    assert np.array_equal(mesh.facets, [[0, 2]])  # untagged edges are left out
     assert np.array_equal(mesh.named_cells("domain"), [0, 1])
 
 
