@@ -67,6 +67,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file(dict(tensors), scratch, metadata=dict(header))
+    scratch.chmod(0o644)  # safetensors makes files private
     with scratch.open("rb") as stream:
         os.fsync(stream.fileno())
     os.replace(scratch, path)

@@ -90,11 +90,12 @@ class Loop:
         if folder is not None and folder.checkpoint.is_file():
             self.state, before = load_checkpoint(folder.checkpoint, run.solver, streams)
             self.steps, self.info = before["steps"], before["info"]
-            folder.trim_log(self.steps)
             self.clock = Clock(before["seconds"], run.budget)
         else:
             self.clock = Clock(0.0, run.budget)
             self.state = settle(run.solver.init(run.problem, streams))
+        if folder is not None:
+            folder.trim_log(self.steps)
         self._first = self.steps
         self._solves_before: dict[str, int] = before["solves"]
         label = f"{run.problem.name} {run.solver.name}"

@@ -103,6 +103,27 @@ def _lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+def test_the_log_of_a_run_without_checkpoint_starts_again(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(StopAt):
+        solve(toy_problem(), ToySampler(), out=out, progress=False, callbacks=[crash_at(4)])
+    assert _lines(out / "metrics.jsonl") > 0
+    assert not (out / "checkpoint" / "state.safetensors").exists()
+    with (out / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 5, "sec')  # torn by the kill
+    resume(out, problem=toy_problem(), solver=ToySampler(), progress=False)
+    logged = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert logged == sorted(set(logged))
+
+
+def test_state_tensors_have_the_layout_of_reloaded_ones() -> None:
+    offsets: list[int] = []
+    watch = [lambda k, state, info: offsets.append(state.m.storage_offset())]
+    posterior = solve(toy_problem(), ToySampler(), progress=False, callbacks=watch)
+    assert posterior.meta["diagnostics"]["accepted"] > 0
+    assert offsets == [0] * 20
+
+
 def test_run_folder_is_complete(real_figures: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
     posterior = solve(toy_problem(), ToySampler(), seed=3, out=out, progress=False, budget="5m")
@@ -188,6 +209,7 @@ def test_solves_of_all_parts_are_added(tmp_path: Path) -> None:
     assert early.meta["steps"] < 20
     late = resume(tmp_path / "run", problem=toy_problem(), solver=ToySampler(pause=0.05), progress=False)
     assert late.meta["solves"] == whole
+    assert whole["forward"] == 40, "two per step"
 
 
 def test_data_set_in_python_are_those_of_the_run(tmp_path: Path) -> None:

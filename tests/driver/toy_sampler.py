@@ -75,7 +75,7 @@ class ToySampler:
         proposal = state.m + self.scale * randn(tuple(state.m.shape), state.m, streams["proposal"])
         gain = self._log_density(problem, proposal) - self._log_density(problem, state.m)
         if torch.rand((), generator=streams["accept"], dtype=torch.float64).log() < gain:
-            state.m = proposal.expand(2, -1)[1]  # an offset view, to be settled by the driver
+            state.m = torch.stack([state.m, proposal])[1]  # an offset view, to be settled by the driver
             state.counters.accepted += 1
         state.draws.append(state.m.clone())
         state.notes["gain"] = (float(gain), state.m.sum())
@@ -102,6 +102,14 @@ class ToySampler:
         return {"accepted": state.counters.accepted, "network_calls": 3, "advice": "Sample longer."}
 
 
+class CountedMap(DenseMap):
+    """A matrix that counts its forward applications, as engines do."""
+
+    def _apply_batched(self, m: Any) -> Any:
+        self._stats.forward += len(m)
+        return super()._apply_batched(m)
+
+
 def toy_problem(n: int = 5, **changes: Any) -> Problem:
     """y = A m + noise on a line."""
     generator = torch.Generator().manual_seed(1)
@@ -111,7 +119,7 @@ def toy_problem(n: int = 5, **changes: Any) -> Problem:
     from sciprob.operators import DiagonalMap
 
     prior = GaussianPrior(0 * ones, DiagonalMap(ones, space))
-    operator = DenseMap(torch.randn(3, n, generator=generator, dtype=torch.float64), space, data_space)
+    operator = CountedMap(torch.randn(3, n, generator=generator, dtype=torch.float64), space, data_space)
     likelihood = Likelihood(operator, GaussianNoise(data_space, 0.5))
     truth = torch.randn(n, generator=generator, dtype=torch.float64)
     info = Info(title="A line", citations=("stuart2010",))
