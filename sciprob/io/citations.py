@@ -123,6 +123,16 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         pages="561--586",
         doi="10.3934/ipi.2014.8.561",
     ),
+    "daon2018": _article(
+        "Daon, Yair and Stadler, Georg",
+        "Mitigating the influence of the boundary on {PDE}-based covariance operators",
+        "Inverse Problems and Imaging",
+        2018,
+        volume="12",
+        number="5",
+        pages="1083--1102",
+        doi="10.3934/ipi.2018045",
+    ),
     "cotter2013": _article(
         "Cotter, S. L. and Roberts, G. O. and Stuart, A. M. and White, D.",
         "{MCMC} Methods for Functions: Modifying Old Algorithms to Make Them Faster",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -76,8 +76,6 @@ class FEMatern(GaussianPrior):
     condition: Roininen, Huttunen, Lasanen (2014), doi:10.3934/ipi.2014.8.561, Daon and Stadler
     (2018), doi:10.3934/ipi.2018045.
     """
-
-    citations: ClassVar[tuple[str, ...]] = ("lindgren2011", "roininen2014", "daon2018")
 
     def __init__(
         self,

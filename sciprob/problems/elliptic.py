@@ -163,7 +163,7 @@ class DarcySensors(SensorProblem):
         title="Log-conductivity from sensors of the head",
         equation=r"-\nabla \cdot (e^{m} \nabla u) = f",
         description="The log-conductivity of a porous medium is sought from noisy point values of the head.",
-        citations=("lindgren2011", "baratta2023"),
+        citations=("lindgren2011", "roininen2014", "daon2018", "baratta2023"),
         default_solver="laplace",
     )
 
@@ -198,7 +198,7 @@ class PoissonSource(SensorProblem):
         title="Source of a Poisson equation from point sensors",
         equation=r"-\nabla \cdot (k \nabla u) = m",
         description="A distributed source is sought from noisy point values of the state; everything is Gaussian.",
-        citations=("lindgren2011", "stuart2010"),
+        citations=("lindgren2011", "roininen2014", "daon2018", "stuart2010", "baratta2023"),
         default_solver="gaussian",
     )
 
