@@ -120,9 +120,11 @@ def test_triangulated_fields_cover_the_mesh(degree):
     (mesh,) = axes.collections
     triangulation = mesh._triangulation
     corners = np.stack([triangulation.x, triangulation.y], axis=-1)[triangulation.triangles]
-    sides = corners[:, 1:] - corners[:, :1]
-    area = np.abs(np.linalg.det(sides)).sum() / 2
-    assert area == pytest.approx(2.0)
+    sides = np.swapaxes(corners[:, 1:] - corners[:, :1], 1, 2)
+    points = np.random.default_rng(0).uniform([0, 0], [2, 1], (500, 2))
+    shares = np.linalg.solve(sides, (points[:, None] - corners[:, 0])[..., None])[..., 0]  # barycentric
+    inside = (shares >= 0).all(-1) & (shares.sum(-1) <= 1)
+    assert (inside.sum(1) == 1).all()  # each point in one triangle: no gap, no overlap
     assert len(triangulation.triangles) == 4 * degree**2
     np.testing.assert_allclose(mesh.get_array(), posterior_on(space).mean)
 
