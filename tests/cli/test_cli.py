@@ -217,7 +217,7 @@ def test_list_show_and_cite(capsys: Capture) -> None:
     assert main(["show", "line"]) == 0
     out = capsys.readouterr().out
     assert "problems/line.toml (working directory)" in out
-    assert "noise.std  0.2" in out
+    assert "noise.std 0.2 float" in " ".join(out.split())
     assert "Standard deviation of each value." in out
     assert main(["show", "line-nothing"]) == 2
     assert main(["show", "laplace"]) == 0
