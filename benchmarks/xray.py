@@ -117,9 +117,8 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         self.versions = {"python": platform.python_version(), "torch": torch.__version__}
         self.versions["astra-toolbox"] = astra.__version__ if astra else "absent"
-        print(
-            f"torch {torch.__version__} with {torch.get_num_threads()} threads, astra-toolbox {self.versions['astra-toolbox']} with one"
-        )
+        threads = f"torch {torch.__version__} with {torch.get_num_threads()} threads"
+        print(f"{threads}, astra-toolbox {self.versions['astra-toolbox']} with one")
         print(f"{'case':34} {'method':14} {'metric':28} {'value':>11} unit")
 
     def add(self, case: str, method: str, metric: str, value: float | None, unit: str, device: str = "cpu") -> None:
