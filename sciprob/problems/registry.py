@@ -26,8 +26,8 @@ _KINDS: dict[str, type] = {}
 _MODULES = {
     "darcy-sensors": "sciprob.problems.elliptic",
     "poisson-source": "sciprob.problems.elliptic",
-    "tomography-phantom": "sciprob.problems.tomography",
-    "tomography-htc2022": "sciprob.problems.tomography",
+    "tomography-phantom": "sciprob.problems.tomography_phantom",
+    "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
 WORDS = ("title", "equation", "description", "citations", "default_solver")
 _RESERVED = ("kind", "name", "data_file", "data_sha256", *WORDS)

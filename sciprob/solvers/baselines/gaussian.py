@@ -72,8 +72,8 @@ class Gaussian:
     direct_limit: int = 1500
     samples: int = 64
     block: int = 16
-    tolerance: float = 1e-9
-    draw_tolerance: float = 1e-3
+    tolerance: float = 1e-7
+    draw_tolerance: float = 1e-2
     cg_steps: int = 2000
 
     name: ClassVar[str] = "gaussian"
