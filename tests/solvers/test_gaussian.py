@@ -60,14 +60,14 @@ def test_badly_scaled_problem_keeps_its_digits():
 @pytest.mark.parametrize("method", ["direct", "draws"])
 def test_unknown_level_is_found(method):
     """True std is 3 times the nominal one, so s^2 = 9."""
-    problem = linear_problem(6, 400, std=0.6, correlated=False)
+    problem = linear_problem(6, 60, std=0.6, correlated=False)
     level = InverseGamma(2.0, 2.0)
-    nominal = linear_problem(6, 400, std=0.2, correlated=False, level=level).observe(problem.data)
+    nominal = linear_problem(6, 60, std=0.2, correlated=False, level=level).observe(problem.data)
     solver = Gaussian(method=method, samples=8, block=8, tolerance=1e-12)
     _, figures = solve(solver, nominal)
-    assert abs(figures["noise_level"] / 9 - 1) < 4 * math.sqrt(2 / 400)
+    assert abs(figures["noise_level"] / 9 - 1) < 4 * math.sqrt(2 / 60)
     best = best_level(nominal)
-    tolerance = 1e-4 if method == "direct" else 2e-2
+    tolerance = 1e-4 if method == "direct" else 6e-2  # gamma from a few draws
     assert abs(figures["noise_level"] / best - 1) < tolerance
 
 

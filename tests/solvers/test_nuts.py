@@ -40,11 +40,11 @@ def test_bent_posterior_against_quadrature():
     assert_moments(posterior, mean, covariance)
 
 
-def count_problem(distribution, counts=6.0):
-    """y ~ Poisson(100 exp(-m)) with a positive m: the posterior is one-dimensional."""
+def count_problem(distribution, counts=2.0):
+    """y ~ Poisson(5 exp(-m)) with a positive m: the posterior is one-dimensional."""
     space = Space((1,))
     operator = DenseMap(torch.ones(1, 1, dtype=torch.float64), domain=space)
-    likelihood = Likelihood(operator, PoissonCounts(operator.codomain, 100.0))
+    likelihood = Likelihood(operator, PoissonCounts(operator.codomain, 5.0))
     return Problem("counts", DistributionPrior(space, distribution), likelihood, torch.tensor([counts]).double())
 
 
