@@ -7,7 +7,6 @@ over the communicator, and every process has to enter every call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,32 +14,21 @@ import numpy as np
 from sciprob.engines.fenicsx_forms import Conditions, FormParts
 from sciprob.engines.fenicsx_linear import (
     Factorisation,
-    LeastRecentlyUsed,
     assembled_rows,
     default_options,
     groups_of_equal_rows,
     key_of,
     unique_prefix,
 )
-from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, fenics
+from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, compile_form, fenics
 from sciprob.engines.fenicsx_source import SourceToState, source_operator
+from sciprob.engines.fenicsx_store import Slot, SlotStore
 from sciprob.errors import ConvergenceError, DataError
 from sciprob.operators.host import HostOperator
 from sciprob.spaces import FESpace, Mesh
 from sciprob.spaces.mesh import Floats
 
 __all__ = ["Elliptic", "SourceToState", "elliptic_operator", "source_operator"]
-
-
-@dataclass(eq=False)
-class _Slot:
-    """What is kept at one parameter: factorised Jacobian, state, and dF/dm there."""
-
-    factorisation: Factorisation
-    state: Floats | None = None
-    coupling: Any = None
-    at_state: bool = False  # whether the factorised matrix is the Jacobian at the state
-    held: bool = False  # by a linearisation, so not to be overwritten
 
 
 class Elliptic:
@@ -67,7 +55,7 @@ class Elliptic:
         name: Name of the state.
         tolerance: Newton stops when a step is this small relative to u (the error is then about its square).
         max_iterations: Of Newton's method.
-        cache_size: Factorisations kept; default 2 to 64, fewer for larger meshes.
+        cache_size: Factorisations kept; default 2 to 32, fewer for larger meshes.
         petsc_options: Of the linear solver, default a direct one (MUMPS). Beyond about 1e5 unknowns
             `{"ksp_type": "cg", "pc_type": "gamg", "ksp_rtol": 1e-12}` takes less memory.
         comm: mpi4py communicator; default all processes if there are several, else this one.
@@ -104,15 +92,18 @@ class Elliptic:
         self.factorisations = 0
         self._reaction = float(reaction)
         self._tolerance, self._max_iterations = tolerance, max_iterations
-        self._options = dict(petsc_options) if petsc_options is not None else default_options()
-        self._prefix = unique_prefix()
         distributed = DistributedMesh(mesh, comm)
         self._comm = distributed.comm
         self._parameters, self._states = DofMap(distributed, self.domain), DofMap(distributed, self.codomain)
         self._set_up_dirichlet(conditions)
         self._compile(FormParts(distributed, degree, conditions, quadrature_degree), source)
-        size = cache_size if cache_size is not None else min(64, max(2, 200_000 // self.codomain.size))
-        self._cache = LeastRecentlyUsed[_Slot](size, reusable=lambda slot: not slot.held)
+        size = cache_size if cache_size is not None else min(32, max(2, 200_000 // self.codomain.size))
+        self._slots = self._new_store(size, dict(petsc_options) if petsc_options is not None else default_options())
+
+    def _new_store(self, size: int, options: Mapping[str, Any]) -> SlotStore:
+        """Storage for factorisations; knows the form but not the engine, so that no cycle keeps them alive."""
+        form, comm, prefix = self._jacobian_form, self._comm, unique_prefix()
+        return SlotStore(size, lambda: Factorisation(fenics().petsc.create_matrix(form), comm, prefix, options), comm)
 
     def _set_up_dirichlet(self, conditions: Conditions) -> None:
         fx = fenics()
@@ -134,9 +125,9 @@ class Elliptic:
         residual -= parts.coefficient(source, "source") * v * parts.dx + parts.boundary_loads(v)
         if self._reaction != 0.0:
             residual += parts.coefficient(self._reaction, "reaction") * u**3 * v * parts.dx
-        self._residual_form = fem.form(residual)
-        self._jacobian_form = fem.form(ufl.derivative(residual, u, ufl.TrialFunction(self._states.V)))
-        self._coupling_form = fem.form(ufl.derivative(residual, self._m, ufl.TrialFunction(self._parameters.V)))
+        self._residual_form = compile_form(residual)
+        self._jacobian_form = compile_form(ufl.derivative(residual, u, ufl.TrialFunction(self._states.V)))
+        self._coupling_form = compile_form(ufl.derivative(residual, self._m, ufl.TrialFunction(self._parameters.V)))
         self._coupling_matrix = fx.petsc.create_matrix(self._coupling_form)
         self._residual_vector = fx.petsc.create_vector(self._states.V)
 
@@ -151,22 +142,25 @@ class Elliptic:
     def tangent(self, m: Floats, u: Floats, dm: Floats) -> Floats:
         """J(m_i) dm_i row by row; equal m share one factorisation and one block solve."""
         m, result = self._replicated(m), np.empty((len(dm), self.codomain.size))
-        for rows in groups_of_equal_rows(m):
-            result[rows] = _Point(self, self._linearised(m[rows[0]], u[rows[0]])).tangent(dm[rows])
+        for rows in reversed(groups_of_equal_rows(m)):  # the cache still has the last ones
+            result[rows] = _Point(self, m[rows[0]], u[rows[0]]).tangent(dm[rows])
         return result
 
     def adjoint(self, m: Floats, u: Floats, v: Floats) -> Floats:
         """J(m_i)^T v_i row by row; equal m share one factorisation and one block solve."""
         m, result = self._replicated(m), np.empty((len(v), self.domain.size))
-        for rows in groups_of_equal_rows(m):
-            result[rows] = _Point(self, self._linearised(m[rows[0]], u[rows[0]])).adjoint(v[rows])
+        for rows in reversed(groups_of_equal_rows(m)):  # the cache still has the last ones
+            result[rows] = _Point(self, m[rows[0]], u[rows[0]]).adjoint(v[rows])
         return result
 
     def linearise(self, m: Floats, u: Floats) -> _Point:
-        """Derivative at one parameter, factorised as long as it is held."""
-        slot = self._linearised(self._replicated(m), u)
-        slot.held = True
-        return _Point(self, slot)
+        """Derivative at one parameter, its factorisation kept as long as it lives.
+
+        At most 32 are kept at a time; further ones factorise again when the cache has lost theirs.
+        """
+        point = _Point(self, self._replicated(m), np.array(u))
+        point.hold()
+        return point
 
     def _replicated(self, m: Floats) -> Floats:
         """The parameter of process 0 on all processes: decisions taken from its bytes must agree."""
@@ -178,30 +172,22 @@ class Elliptic:
             self._comm.Bcast(m)
         return m
 
-    def _new_slot(self) -> _Slot:
-        slot = self._cache.take_spare()
-        if slot is None:
-            matrix = fenics().petsc.create_matrix(self._jacobian_form)
-            return _Slot(Factorisation(matrix, self._comm, self._prefix, self._options))
-        slot.state, slot.coupling, slot.at_state = None, None, False
-        return slot
-
     def _state(self, i: int, m: Floats) -> Floats:
         """State of one sample, from the cache if it is there."""
         key = key_of(m)
-        slot = self._cache.get(key)
+        slot = self._slots.get(key)
         if slot is None:
-            slot = self._new_slot()
+            slot = self._slots.new()
             try:
                 slot.state = self._newton(slot, i, m)
             except ConvergenceError:
-                self._cache.give_back(slot)
+                self._slots.give_back(slot)
                 raise
-            self._cache.put(key, slot)
+            self._slots.put(key, slot)
         assert slot.state is not None
         return slot.state
 
-    def _newton(self, slot: _Slot, i: int, m: Floats) -> Floats:
+    def _newton(self, slot: Slot, i: int, m: Floats) -> Floats:
         """Newton's method from the lifted boundary values; one step if the problem is linear."""
         self._m.x.array[:] = m[self._parameters.canonical]
         self._u.x.array[:] = self._lift
@@ -265,7 +251,7 @@ class Elliptic:
         residual[self._fixed] = 0.0
         return residual
 
-    def _factorise(self, slot: _Slot) -> None:
+    def _factorise(self, slot: Slot) -> None:
         """Assemble and factorise dF/du at the current state, unit rows and columns where u is given."""
         matrix = slot.factorisation.matrix
         matrix.zeroEntries()
@@ -274,14 +260,14 @@ class Elliptic:
         slot.factorisation.update()
         self.factorisations += 1
 
-    def _linearised(self, m: Floats, u: Floats) -> _Slot:
+    def _linearised(self, m: Floats, u: Floats) -> Slot:
         """The slot at m with Jacobian and dF/dm at the state."""
         key = key_of(m)
-        slot = self._cache.get(key)
+        slot = self._slots.get(key)
         if slot is None:
-            slot = self._new_slot()
+            slot = self._slots.new()
             slot.state = np.array(u)
-            self._cache.put(key, slot)
+            self._slots.put(key, slot)
         assert slot.state is not None
         if not slot.at_state or slot.coupling is None:
             self._m.x.array[:] = m[self._parameters.canonical]
@@ -297,23 +283,34 @@ class Elliptic:
 class _Point:
     """J = -(dF/du)^{-1} dF/dm at one parameter, zero where u is given."""
 
-    def __init__(self, engine: Elliptic, slot: _Slot) -> None:
+    def __init__(self, engine: Elliptic, m: Floats, u: Floats) -> None:
+        self._engine, self._m, self._u = engine, m, u
         self._states, self._parameters, self._fixed = engine._states, engine._parameters, engine._fixed
-        self._slot = slot
+        self._kept: Slot | None = None
+
+    def hold(self) -> None:
+        """Factorise now and keep it, if there is room."""
+        slot = self._slot
+        self._kept = slot if self._engine._slots.hold(slot, self) else None
+
+    @property
+    def _slot(self) -> Slot:
+        return self._kept if self._kept is not None else self._engine._linearised(self._m, self._u)
 
     def tangent(self, dm: Floats) -> Floats:
         """J dm, `(K, n_parameters)` -> `(K, n_states)`."""
-        rhs = -(self._slot.coupling @ dm.T)
+        slot = self._slot
+        rhs = -(slot.coupling @ dm.T)
         rhs[self._fixed] = 0.0
-        return self._states.gather(self._slot.factorisation.solve(rhs))
+        return self._states.gather(slot.factorisation.solve(rhs))
 
     def adjoint(self, v: Floats) -> Floats:
         """J^T v, `(K, n_states)` -> `(K, n_parameters)`."""
-        rhs = v.T[self._states.owned_canonical]
+        slot, rhs = self._slot, v.T[self._states.owned_canonical]
         rhs[self._fixed] = 0.0
-        multiplier = self._slot.factorisation.solve(rhs, transpose=True)
+        multiplier = slot.factorisation.solve(rhs, transpose=True)
         multiplier[self._fixed] = 0.0
-        return self._parameters.sum(np.ascontiguousarray(-(self._slot.coupling.T @ multiplier).T))
+        return self._parameters.sum(np.ascontiguousarray(-(slot.coupling.T @ multiplier).T))
 
 
 def elliptic_operator(mesh: Mesh, degree: int = 1, *, on_failure: str = "raise", **settings: Any) -> HostOperator:

@@ -1,11 +1,10 @@
-"""Factorised matrices with block solves, and a small store of them."""
+"""Factorised matrices with block solves, and what goes with them."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -100,6 +99,11 @@ class Factorisation:
             raise ConvergenceError(message)
         return solution
 
+    def destroy(self) -> None:
+        """Free matrix and solver on all processes. Collective."""
+        self.ksp.destroy()
+        self.matrix.destroy()
+
     def _everywhere(self, condition: bool) -> bool:
         """Whether a condition holds on all processes."""
         return bool(self.comm.allreduce(condition, op=fenics().MPI.LAND))
@@ -114,45 +118,6 @@ def assembled_rows(matrix: Any, form: Any, columns: DofMap) -> Any:
     matrix.assemble()
     start, index, values = matrix.getValuesCSR()
     return sp.csr_matrix((values, columns.columns[index], start), shape=(len(start) - 1, columns.space.size))
-
-
-class LeastRecentlyUsed[T]:
-    """Items by key; the one not used for longest makes room, and is handed back for reuse.
-
-    Args:
-        size: How many items to keep.
-        reusable: Whether an item may be handed back (False while somebody else holds it).
-    """
-
-    def __init__(self, size: int, reusable: Callable[[T], bool]) -> None:
-        self._size = max(1, size)
-        self._reusable = reusable
-        self._items: OrderedDict[bytes, T] = OrderedDict()
-        self._spare: list[T] = []
-
-    def get(self, key: bytes) -> T | None:
-        """The item, now the most recently used, or None."""
-        if key not in self._items:
-            return None
-        self._items.move_to_end(key)
-        return self._items[key]
-
-    def put(self, key: bytes, item: T) -> None:
-        """Store an item."""
-        self._items[key] = item
-        self._items.move_to_end(key)
-
-    def take_spare(self) -> T | None:
-        """An item that may be overwritten, or None while there is room for new ones."""
-        while len(self._items) >= self._size:
-            _, item = self._items.popitem(last=False)
-            if self._reusable(item):
-                self._spare.append(item)
-        return self._spare.pop() if self._spare else None
-
-    def give_back(self, item: T) -> None:
-        """Return an item that was taken but not stored."""
-        self._spare.append(item)
 
 
 def key_of(row: Floats) -> bytes:

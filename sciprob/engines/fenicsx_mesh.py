@@ -46,6 +46,15 @@ def fenics() -> SimpleNamespace:
     )
 
 
+def compile_form(form: Any) -> Any:
+    """Compile a weak form, or take it from the user's cache.
+
+    Processes that want the same form at once wait for the one that compiles it, much longer than
+    FFCx's 10 seconds, which are short on a busy machine.
+    """
+    return fenics().fem.form(form, jit_options={"timeout": 120})
+
+
 class DistributedMesh:
     """A mesh spread over the processes of a communicator. Collective.
 

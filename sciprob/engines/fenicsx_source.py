@@ -10,7 +10,7 @@ import torch
 
 from sciprob.engines.fenicsx_forms import Conditions, FormParts
 from sciprob.engines.fenicsx_linear import Factorisation, assembled_rows, default_options, unique_prefix
-from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, fenics
+from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, compile_form, fenics
 from sciprob.operators.algebra import Affine
 from sciprob.operators.base import ForwardOperator
 from sciprob.operators.host import HostLinearMap
@@ -79,10 +79,10 @@ class SourceToState:
         ufl, fem, space = fx.ufl, fx.fem, self._states.V
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         k = parts.coefficient(conductivity, "conductivity")
-        stiffness = fem.form(ufl.inner(k * ufl.grad(u), ufl.grad(v)) * parts.dx + parts.robin(u, v))
-        mass = fem.form(ufl.TrialFunction(self._sources.V) * v * parts.dx)
+        stiffness = compile_form(ufl.inner(k * ufl.grad(u), ufl.grad(v)) * parts.dx + parts.robin(u, v))
+        mass = compile_form(ufl.TrialFunction(self._sources.V) * v * parts.dx)
         nothing = parts.coefficient(0.0, "load") * v * parts.dx
-        load = fx.petsc.assemble_vector(fem.form(nothing + parts.boundary_loads(v)))
+        load = fx.petsc.assemble_vector(compile_form(nothing + parts.boundary_loads(v)))
         load.ghostUpdate(addv=fx.PETSc.InsertMode.ADD, mode=fx.PETSc.ScatterMode.REVERSE)
         self._load: Floats = np.array(load.array)
         self._mass = assembled_rows(fx.petsc.create_matrix(mass), mass, self._sources)

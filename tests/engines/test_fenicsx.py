@@ -6,12 +6,14 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from sciprob.engines import fenicsx_store
 from sciprob.engines.fenicsx import Elliptic, elliptic_operator, source_operator
 from sciprob.errors import ConfigError, ConvergenceError, DataError, NonFiniteError, UnsupportedProblemError
 from sciprob.expressions import Expression
@@ -235,6 +237,25 @@ def test_reused_storage_forgets_the_old_parameter(reaction: float) -> None:
         assert torch.allclose(small.jvp(m, m)[1], large.jvp(m, m)[1], rtol=1e-10)
     assert torch.allclose(kept.T(v[0]), large.vjp(m[0], v[0])[1], rtol=1e-10)
     assert small.stats.factorisations > large.stats.factorisations
+
+
+def test_storage_is_bounded_and_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound results are the same, only dearer; dropped linearisations give their storage back."""
+    monkeypatch.setattr(fenicsx_store, "_MOST_HELD", 3)
+    monkeypatch.setattr(fenicsx_store, "_ALIVE", WeakSet())
+    operator, reference = mixed(cache_size=2), mixed()
+    m, dm = 0.3 * noise(8, *operator.domain.shape), noise(2, 8, *operator.domain.shape, seed=1)
+    _, derivative = operator.linearise(m)
+    assert torch.allclose(derivative(dm)[1], reference.jvp(m, dm[1])[1], rtol=1e-12)
+    alive = len(fenicsx_store._ALIVE) - 8  # without the reference's
+    for i in range(20):
+        _, derivative = operator.linearise(m[i % 8])
+    assert len(fenicsx_store._ALIVE) - 8 <= alive + 1
+    monkeypatch.setattr(fenicsx_store, "_MOST_ALIVE", 0)
+    crowded = mixed()
+    assert torch.allclose(crowded(m), reference(m), rtol=1e-13)
+    assert torch.allclose(crowded.linearise(m)[1](dm)[0], reference.jvp(m, dm[0])[1], rtol=1e-12)
+    assert len(fenicsx_store._ALIVE) - 8 <= alive + 2
 
 
 def test_derivatives_are_taken_at_the_state_not_one_step_before() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sciprob.errors import ConvergenceError, NonFiniteError, UnsupportedProblemError
+from scipy.linalg import lu_factor, lu_solve
+from torch import Tensor
+
+from sciprob.errors import ConvergenceError, HostTransferWarning, NonFiniteError, UnsupportedProblemError
 from sciprob.operators import Capability, DenseMap
 from sciprob.operators.host import HostLinearMap, HostOperator
 from sciprob.spaces import Space
 from sciprob.testing import OperatorConformance
-from scipy.linalg import lu_factor, lu_solve
-from torch import Tensor
 
 N = 5
 
@@ -244,3 +245,37 @@ def test_single_precision_gradients_come_back_in_single_precision() -> None:
     assert x.grad is not None
     assert x.grad.dtype == torch.float32
     assert torch.allclose(x.grad.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_copies_from_an_accelerator_are_counted_and_announced_once() -> None:
+    class Elsewhere:
+        """What `_to_host` sees of a tensor on an accelerator."""
+
+        device = torch.device("cuda", 0)
+        nbytes = 8 * N
+
+        def detach(self) -> Elsewhere:
+            return self
+
+        def cpu(self) -> Tensor:
+            return point()
+
+    bridge = HostOperator(Dense())._bridge
+    with pytest.warns(HostTransferWarning, match="Dense runs on the CPU; tensors on cuda:0 are copied"):
+        bridge._to_host(Elsewhere())
+    assert np.array_equal(bridge._to_host(Elsewhere()), point().numpy())  # and no second warning
+    assert bridge.stats.bytes_moved == 2 * 8 * N
+
+
+@pytest.mark.gpu
+def test_tensors_on_an_accelerator() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    operator, m = HostOperator(Dense()), point(3)
+    x = m.cuda().requires_grad_()
+    with pytest.warns(HostTransferWarning):
+        u = operator(x)
+    (gradient,) = torch.autograd.grad(u.sum(), x)
+    assert u.device == gradient.device == x.device
+    assert torch.equal(u.cpu(), operator(m))
+    assert operator.stats.bytes_moved == 8 * 3 * N * 6  # m and u; then m, u, v and the gradient
