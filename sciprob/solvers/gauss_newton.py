@@ -78,7 +78,7 @@ def gauss_newton_step(
         return NewtonStep(xi, local.objective, norm, scale, cg.iterations, 0.0, norm <= 1e-3 * scale)
     drop = local.objective - objective
     least = max(decrease * abs(objective), _round_off(xi, objective))
-    small = decrease > 0 and length == 1 and cg.converged and drop <= least
+    small = decrease > 0 and length == 1 and drop <= least
     return NewtonStep(xi + length * direction, objective, norm, scale, cg.iterations, length, small)
 
 

@@ -64,7 +64,8 @@ class Laplace:
         samples: Draws where the posterior is given by draws.
         block: Draws per step.
         draw_tolerance: Root-mean-square residual of draws in units of the prior's std.
-        draw_cg_steps: Largest number of conjugate-gradient iterations for a block of draws.
+        draw_cg_steps: Largest number of conjugate-gradient iterations for a block of draws; draws that
+            stop here before `draw_tolerance` (`cg_residual` tells) are wider than the posterior.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -74,16 +75,16 @@ class Laplace:
 
     newton_steps: int = 30
     tolerance: float = 1e-8
-    decrease: float = 1e-5
+    decrease: float = 1e-4
     cg_steps: int = 100
     covariance: Literal["auto", "low-rank", "draws"] = "auto"
     direct_limit: int = 1000
     rank: int = 300
     eigenvalue_tolerance: float = 0.01
-    samples: int = 64
-    block: int = 16
+    samples: int = 32
+    block: int = 8
     draw_tolerance: float = 0.02
-    draw_cg_steps: int = 200
+    draw_cg_steps: int = 60
 
     name: ClassVar[str] = "laplace"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.JVP, Capability.VJP, Capability.WHITENED_PRIOR})
