@@ -251,6 +251,10 @@ def test_storage_is_bounded_and_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(20):
         _, derivative = operator.linearise(m[i % 8])
     assert len(fenicsx_store._ALIVE) - 8 <= alive + 1
+    operator(m)  # pushes the last one out of the cache
+    before = operator.stats
+    assert torch.allclose(derivative(dm[0, :1])[0], reference.jvp(m[3], dm[0, 0])[1], rtol=1e-12)
+    assert (operator.stats - before).factorisations == 0  # it is held: the earlier ones gave way
     monkeypatch.setattr(fenicsx_store, "_MOST_ALIVE", 0)
     crowded = mixed()
     assert torch.allclose(crowded(m), reference(m), rtol=1e-13)
