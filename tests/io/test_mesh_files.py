@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sciprob import assets
 from sciprob.errors import ConfigError, DataError
 from sciprob.io.mesh import build_mesh, checksum, find_mesh, load_mesh, mesh_summary, read_mesh

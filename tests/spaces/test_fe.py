@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from sciprob.errors import DataError, ShapeError, UnsupportedProblemError
 from sciprob.operators import PointObservation
 from sciprob.spaces import FESpace, Mesh, Space, box_mesh

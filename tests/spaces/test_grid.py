@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sciprob.errors import DataError, ShapeError
 from sciprob.operators import PointObservation
 from sciprob.spaces import GridSpace, Space
