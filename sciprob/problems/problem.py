@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+
 from sciprob.errors import DataError, NonFiniteError
 from sciprob.likelihoods.base import Likelihood
 from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.priors.base import Prior
 from sciprob.spaces import Space
-from torch import Tensor
 
 if TYPE_CHECKING:
     from sciprob.posteriors.base import Posterior
@@ -121,6 +122,12 @@ class Problem:
             message = f"simulating `{self.name}` gave data that are not finite; check the prior's scale."
             raise NonFiniteError(message)
         return replace(self, truth=truth, data=data)
+
+    def as_pyro_model(self) -> Callable[..., Tensor]:
+        """A Pyro model of this problem with the sites `m` and `y`; see `sciprob.problems.pyro_model`."""
+        from sciprob.problems.pyro_model import as_pyro_model
+
+        return as_pyro_model(self)
 
     def to(self, device: torch.device | str) -> Problem:
         """The same problem with all tensors on `device`."""

@@ -110,7 +110,7 @@ def _figure(
     unit = (0.0, 1.0)
     panels = [
         (fbp, titled("filtered back-projection", "mcc_fbp"), "gray", None),
-        (least_squares, titled(f"least squares, {_CGLS_STEPS} CG steps", "mcc_least_squares"), "gray", None),
+        (least_squares, titled("least squares, stopped early", "mcc_least_squares"), "gray", None),
         (posterior.mean, "posterior mean", "gray", unit),
         (posterior.std, "posterior standard deviation", "magma", None),
         (segmentation.double(), titled("segmentation", "mcc"), "gray", unit),
@@ -122,7 +122,7 @@ def _figure(
         shown = axis.imshow(
             image.detach().cpu().numpy(), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high
         )
-        axis.set_title(title, fontsize=11)
+        axis.set_title(title, fontsize=10)
         figure.colorbar(shown, ax=axis, shrink=0.85)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
