@@ -23,6 +23,9 @@ WORKERS ?= 2
 # one thread per worker: oversubscribed cores are slower than one core each
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# without compiled modules every process would spend seconds on compiling its imports again
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup test lint format demo bench lock docs clean
 
 help:

@@ -33,6 +33,11 @@ def fenics() -> SimpleNamespace:
     """
     with contextlib.suppress(ImportError):  # DOLFINx from conda or source has no such module
         import dolfinx_solver  # noqa: F401 - the wheel's own MPI and PETSc have to come first
+    with contextlib.suppress(ImportError):
+        import petsc4py
+
+        # else PETSc aborts the program on a closed pipe (`sciprob list | head`) and hides Python's own traces
+        petsc4py.init(["sciprob", "-no_signal_handler"])
     names = ("dolfinx", "dolfinx.fem.petsc", "basix", "basix.ufl", "ufl", "mpi4py.MPI", "petsc4py.PETSc")
     found = {name: require(name, extra="fem", purpose="the finite-element engine") for name in names}
     return SimpleNamespace(
