@@ -1,8 +1,9 @@
 """From the readings of the challenge's scanner to line integrals of the material fraction.
 
 The tube is polychromatic: -log(I / I0) grows less than linearly with the length of acrylic. One
-cubic curve, fitted once to all five published training scans with their segmentations, turns a
-reading into a length; everything else is estimated from the scan at hand.
+cubic curve for the scanner and its material, fitted once to the chords of the published scan of a
+solid disc, turns a reading into a length; zero, gain, noise and place of the disc are estimated
+from the scan at hand, without its segmentation.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from torch import Tensor
 from sciprob.errors import DataError
 from sciprob.io.htc import FanScan
 
-# reading at a length c in mm: sum_k CURVE[k] c^k, increasing up to 75 mm
+# reading at a length c in mm: sum_k CURVE[k] c^k, increasing up to 148 mm
 CURVE = (0.0154689715, 4.36671682e-02, -1.95165868e-04, 2.15869400e-07)
-LONGEST = 75.0
+LONGEST = 90.0  # mm; the disc's diameter is 70, and gains differ by a few per cent
 _EDGE = 0.25  # reading at which a view's silhouette is cut
+_CHORDS = (25.0, 70.0)  # mm, of rays that tell the gain: short ones depend on where the edge is
+_GAINS = (0.9, 1.1)  # scans of one scanner differ by a few per cent
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,10 @@ class Calibrated:
 def calibrate(scan: FanScan, noise: float, *, radius: float, model_error: float) -> Calibrated:
     """Turn readings into lengths, with their errors.
 
-    The zero of the readings is their median outside the disc, the gain the most frequent ratio of
-    length to chord of the disc where the chord is 25 to 45 mm, the errors those of photon counting
-    (growing as exp(reading / 2)) plus a fraction of the length for what the curve does not explain.
+    The zero of the readings is their median outside the disc. The gain is the most frequent ratio
+    of length to chord of the disc among rays with long chords: those that miss every hole agree on
+    it, those through holes scatter below. The errors are those of photon counting (growing as
+    exp(reading / 2)) and a fraction of the length for what the curve does not explain.
 
     Args:
         scan: The scan.
@@ -59,14 +63,13 @@ def calibrate(scan: FanScan, noise: float, *, radius: float, model_error: float)
     """
     centre = find_disc(scan, radius)
     chord = disc_chords(scan, centre, radius)
-    if not bool((chord == 0).any()) or not bool((chord > 25).any()):
-        message = f"the scan does not show a disc of radius {radius:g} mm with air around it; give the disc's `radius`."
+    air = chord == 0
+    if not bool(air.any()):
+        message = f"the scan shows no air around a disc of radius {radius:g} mm; give the disc's true `prior.radius`."
         raise DataError(message)
-    readings = scan.sinogram - scan.sinogram[chord == 0].median() + CURVE[0]
-    lengths = to_length(readings)
-    typical = (chord > 25) & (chord < 45)
-    gain = half_sample_mode((lengths / chord.clamp_min(1))[typical])
-    slope = CURVE[1] + lengths.clamp(0, 72) * (2 * CURVE[2] + 3 * CURVE[3] * lengths.clamp(0, 72))
+    lengths = to_length(scan.sinogram - scan.sinogram[air].median() + CURVE[0])
+    gain = most_frequent((lengths / chord)[(chord > _CHORDS[0]) & (chord < _CHORDS[1])], *_GAINS)
+    slope = CURVE[1] + lengths.clamp_min(0) * (2 * CURVE[2] + 3 * CURVE[3] * lengths.clamp_min(0))
     counting = noise * (scan.sinogram / 2).exp() / slope / gain
     lengths = lengths / gain
     std = (counting.square() + (model_error * lengths.clamp_min(0)).square()).sqrt()
@@ -74,9 +77,21 @@ def calibrate(scan: FanScan, noise: float, *, radius: float, model_error: float)
 
 
 def to_length(readings: Tensor) -> Tensor:
-    """Length in mm of a reading, by the inverse of the curve."""
-    lengths = np.linspace(-3.0, LONGEST, 4001)
+    """Length in mm of readings `(views, bins)`, by the inverse of the curve.
+
+    Raises:
+        DataError: If a reading is larger than `LONGEST` explains; names the first one.
+    """
+    lengths = np.linspace(-5.0, LONGEST, 4001)
     curve = np.polynomial.polynomial.polyval(lengths, CURVE)
+    bad = (readings > curve[-1]).nonzero()
+    if len(bad):
+        view, position = bad[0].tolist()
+        message = (
+            f"view {view}, bin {position} of the scan reads {float(readings[view, position]):.3g}, more than "
+            f"{LONGEST:g} mm of acrylic do ({curve[-1]:.3g}); scans of other materials need a problem of their own."
+        )
+        raise DataError(message)
     return torch.from_numpy(np.interp(readings.numpy(), curve, lengths))
 
 
@@ -102,7 +117,7 @@ def find_disc(scan: FanScan, radius: float) -> tuple[float, float]:
     bins = _bins(scan)
     edges = np.array([_silhouette(row, bins, k) for k, row in enumerate(scan.sinogram.numpy())])
     source, along = _rays(scan, torch.from_numpy(edges))
-    half = float(to_length(torch.tensor([_EDGE], dtype=torch.float64))[0]) / 2
+    half = float(to_length(torch.tensor([[_EDGE]], dtype=torch.float64))) / 2
     tangent = math.sqrt(radius**2 - half**2)  # distance of a ray with the reading _EDGE from the centre
 
     def misfit(unknown: np.ndarray) -> np.ndarray:
@@ -120,18 +135,26 @@ def disc_chords(scan: FanScan, centre: tuple[float, float], radius: float) -> Te
     return 2 * (radius**2 - distance.square()).clamp_min(0).sqrt()
 
 
-def half_sample_mode(values: Tensor) -> float:
-    """Mode of a sample, by halving to the densest half again and again.
+def most_frequent(values: Tensor, low: float, high: float) -> float:
+    """Mode of the values in (low, high): the peak of their histogram, smoothed by a Gaussian.
 
-    Source: Robertson and Cryer, J. Amer. Statist. Assoc. 69 (1974).
+    Bins have the width (high - low) / 100, the Gaussian a standard deviation of three of them.
+
+    Raises:
+        DataError: If fewer than 100 values lie in the range.
     """
-    sample = values.flatten().sort().values
-    while len(sample) > 3:
-        half = (len(sample) + 1) // 2
-        width = sample[half - 1 :] - sample[: len(sample) - half + 1]
-        start = int(width.argmin())
-        sample = sample[start : start + half]
-    return float(sample.mean())
+    held = values[(values > low) & (values < high)]
+    if len(held) < 100:
+        message = (
+            f"only {len(held)} of {values.numel()} rays show {low:g} to {high:g} times the length of a solid disc, at "
+            "least 100 are needed for the gain; check the disc's `prior.radius` and that the scan is of this scanner."
+        )
+        raise DataError(message)
+    counts = torch.histc(held, bins=100, min=low, max=high)
+    offsets = torch.arange(-9, 10, dtype=counts.dtype)
+    kernel = (-0.5 * (offsets / 3).square()).exp()
+    smooth = torch.nn.functional.conv1d(counts.view(1, 1, -1), kernel.view(1, 1, -1), padding=9).flatten()
+    return low + (high - low) * (int(smooth.argmax()) + 0.5) / 100
 
 
 def _bins(scan: FanScan) -> np.ndarray:

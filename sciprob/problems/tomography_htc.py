@@ -48,7 +48,7 @@ class DiscPrior:
     edge: float = 0.2
     inside: float = 1.0
     outside: float = -8.0
-    std: float = 4.0
+    std: float = 2.0
     length: float = 8.0
     smoothness: float = 1.0
 
@@ -82,7 +82,7 @@ class TomographyHTC2022:
     scan: str = "ta"
     span_degrees: float | None = None
     start_degrees: float = 0.0
-    largest_views: int = 120
+    largest_views: int = 150
     bin_by: int = 2
     pixels: int = 256
     model_error: float = 0.01
@@ -103,8 +103,8 @@ class TomographyHTC2022:
             DataError: If the scan cannot be fetched or read, or has no views in the range.
         """
         path = fetch_scan(self.scan) if data is None else data
-        scan = self._select(read_scan(path), path)
-        noise = reading_noise(scan.sinogram)
+        scan = self._average_bins(self._select(read_scan(path), path))
+        noise = reading_noise(scan.sinogram)  # from neighbouring views, so before they are thinned
         scan = self._thin(scan)
         measured = calibrate(scan, noise, radius=self.prior.radius, model_error=self.model_error)
         half = scan.image_width / 2
@@ -132,21 +132,35 @@ class TomographyHTC2022:
         )
 
     def _select(self, scan: FanScan, path: Path) -> FanScan:
-        """The views of the range."""
-        degrees = torch.rad2deg(scan.angles - scan.angles[0])
-        last = torch.inf if self.span_degrees is None else self.start_degrees + self.span_degrees - 1e-6
-        keep = (degrees >= self.start_degrees - 1e-6) & (degrees < last)
-        if int(keep.sum()) < 3:
+        """The views of the range, in the order of their angles from its start; all, as they are, without a range."""
+        if self.span_degrees is None and self.start_degrees == 0:
+            return scan
+        # 1e-6: angles computed in two ways; a view at the start is not one at its end
+        from_start = (torch.rad2deg(scan.angles - scan.angles[0]) - self.start_degrees + 1e-6).remainder(360)
+        order = from_start.argsort(stable=True)
+        again = from_start[order].diff(prepend=torch.tensor([-1.0])) < 1e-5  # as 360 degrees after 0
+        inside = (from_start[order] < (self.span_degrees or 360.0)) & (abs(self.start_degrees) < 360)
+        order = order[inside & ~again]
+        if len(order) < 3:
             message = (
-                f"`{path.name}` has {int(keep.sum())} views in the range asked for, of 0 to {float(degrees.max()):g} "
-                "degrees; change `start_degrees` or `span_degrees`."
+                f"`{path.name}` has {len(order)} of its {len(scan.angles)} views in the range asked for; change "
+                "`start_degrees` (counted from the first view) or `span_degrees`."
             )
             raise DataError(message)
-        return replace(scan, sinogram=scan.sinogram[keep], angles=scan.angles[keep])
+        return replace(scan, sinogram=scan.sinogram[order], angles=scan.angles[order])
+
+    def _average_bins(self, scan: FanScan) -> FanScan:
+        """Neighbouring detector bins averaged; a remainder is cut off evenly on both sides."""
+        count = scan.sinogram.shape[1]
+        kept, wide = count // self.bin_by, self.bin_by
+        if kept < 2 or (count - kept * wide) % 2:
+            message = f"`bin_by` should divide the {count} detector bins, or leave an even rest, got {wide}."
+            raise ConfigError(message)
+        first = (count - kept * wide) // 2
+        averaged: Tensor = scan.sinogram[:, first : first + kept * wide].unflatten(1, (kept, wide)).mean(-1)
+        return replace(scan, sinogram=averaged, bin_width=scan.bin_width * wide)
 
     def _thin(self, scan: FanScan) -> FanScan:
-        """Every so many views, and detector bins averaged."""
+        """Every so many views."""
         step = -(-len(scan.angles) // self.largest_views)
-        views, bins = scan.sinogram[::step], scan.sinogram.shape[1] // self.bin_by * self.bin_by
-        averaged: Tensor = views[:, :bins].reshape(len(views), -1, self.bin_by).mean(-1)
-        return replace(scan, sinogram=averaged, angles=scan.angles[::step], bin_width=scan.bin_width * self.bin_by)
+        return replace(scan, sinogram=scan.sinogram[::step], angles=scan.angles[::step])
