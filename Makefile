@@ -18,7 +18,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_VERSION := 3.12
 UV_VERSION := 0.13.9
-EXTRAS := fem,mesh,arviz,dev,docs,compare
 WORKERS ?= 2
 # one thread per worker: oversubscribed cores are slower than one core each
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -86,11 +85,9 @@ bench-%: setup
 
 lock: $(VENV)/.python
 	@export VIRTUAL_ENV="$(CURDIR)/$(VENV)"
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
-		--python-version $(PYTHON_VERSION) $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
-		pyproject.toml --output-file requirements.lock
-
-comma := ,
+	# pins that still fit are kept; `rm requirements.lock` first to take the newest of everything
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes --all-extras \
+		--python-version $(PYTHON_VERSION) pyproject.toml --output-file requirements.lock
 
 docs: setup
 	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
