@@ -18,7 +18,7 @@ from sciprob.posteriors.transformed import TransformedPosterior
 from sciprob.priors.base import GaussianPrior, Prior
 from sciprob.priors.transformed import TransformedPrior
 from sciprob.random import randn
-from sciprob.solvers.linear_algebra import conjugate_gradients
+from sciprob.solvers.linear_algebra import block_conjugate_gradients
 
 
 def perturbed_deviations(
@@ -46,7 +46,7 @@ def perturbed_deviations(
     z, e = (randn((count, *space.shape), like, generator) for space in (white, data))
     rhs = data_map.T(e - data_map(z))
     bound = tolerance * math.sqrt(white.size)
-    cg = conjugate_gradients(lambda v: v + data_map.T(data_map(v)), rhs, bound, max_iterations)
+    cg = block_conjugate_gradients(lambda v: v + data_map.T(data_map(v)), rhs, bound, max_iterations)
     worst = float(cg.residual.max()) / math.sqrt(white.size)
     return z + cg.solution, {"cg_iterations": float(cg.iterations), "cg_residual": worst}
 

@@ -20,7 +20,7 @@ from sciprob.priors.transformed import TransformedPrior
 from sciprob.problems.problem import Problem
 from sciprob.solvers.base import Status
 from sciprob.solvers.baselines.laplace import Laplace
-from sciprob.solvers.linear_algebra import conjugate_gradients, gram_eigenpairs
+from sciprob.solvers.linear_algebra import block_conjugate_gradients, conjugate_gradients, gram_eigenpairs
 from sciprob.solvers.whitened import WhitenedTarget
 from sciprob.spaces import Space
 
@@ -79,6 +79,22 @@ def test_conjugate_gradients_leave_no_column_behind():
     assert (rhs - result.solution @ a).norm(dim=1).max() < 1e-7  # the recursive residual drifts a little
     assert torch.equal(result.solution[2], torch.zeros(30, dtype=torch.float64))
     assert not conjugate_gradients(lambda x: x @ a, rhs, 1e-9, 3).converged
+
+
+def test_a_block_of_right_hand_sides_shares_its_products():
+    g = torch.Generator().manual_seed(1)
+    a = torch.linalg.qr(tensor(g, 200, 200))[0]
+    a = (a * torch.cat([torch.logspace(1, 5, 30), torch.ones(170)]).double()) @ a.T  # thirty outliers
+    rhs = tensor(g, 8, 200)
+    rhs[5], rhs[6] = rhs[4] * 2, 0  # dependent columns
+    alone = conjugate_gradients(lambda x: x @ a, rhs, 1e-8, 500)
+    block = block_conjugate_gradients(lambda x: x @ a, rhs, 1e-8, 500)
+    assert block.converged
+    assert (rhs - block.solution @ a).norm(dim=1).max() < 1e-6
+    torch.testing.assert_close(block.solution, alone.solution, rtol=0, atol=1e-7)
+    assert block.iterations < alone.iterations / 3
+    many = block_conjugate_gradients(lambda x: x @ a[:4, :4], rhs[:, :4], 1e-6, 9)  # more columns than unknowns
+    assert many.converged
 
 
 def test_low_rank_and_draws_agree_on_larger_problems():
