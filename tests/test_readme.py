@@ -14,7 +14,7 @@ FIRST, OPERATOR, CONFORMANCE = BLOCKS
 
 
 def test_the_first_example_gives_a_posterior(tmp_path, monkeypatch):
-    pytest.importorskip("dolfinx", reason="the first example solves a finite-element problem")
+    pytest.importorskip("dolfinx_solver", reason="the first example solves a finite-element problem")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(FIRST, "README", "exec"), names)

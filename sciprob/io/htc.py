@@ -150,7 +150,7 @@ def _variable(path: Path, names: tuple[str, ...]) -> Any:
 
     try:
         content = loadmat(path, simplify_cells=True)
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:
+    except Exception as error:  # scipy raises many kinds for damaged files
         message = f"`{path}` is not a readable MATLAB 5 file ({error}); expected one with {' or '.join(names)}."
         raise DataError(message) from error
     for name in names:

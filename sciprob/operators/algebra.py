@@ -168,7 +168,7 @@ class LinearMultiple(LinearMap):
         return self.operator.solve(y) / self.factor
 
     def log_abs_det(self) -> Tensor:
-        """n log |factor| more than that of the map."""
+        """N log |factor| more than that of the map."""
         log_abs_det: Tensor = self.operator.log_abs_det() + self.operator.domain.size * math.log(abs(self.factor))
         return log_abs_det
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sciprob.errors import ShapeError, UnsupportedProblemError
 from sciprob.operators import DenseMap, DiagonalMap, ForwardOperator, LinearMap, Partial, stack
 from sciprob.spaces import ProductSpace, Space

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sciprob.operators import (
     Affine,
     DenseMap,
