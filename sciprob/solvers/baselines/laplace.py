@@ -84,7 +84,7 @@ class Laplace:
     samples: int = 32
     block: int = 8
     draw_tolerance: float = 0.02
-    draw_cg_steps: int = 60
+    draw_cg_steps: int = 120
 
     name: ClassVar[str] = "laplace"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.JVP, Capability.VJP, Capability.WHITENED_PRIOR})
