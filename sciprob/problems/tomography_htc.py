@@ -82,7 +82,7 @@ class TomographyHTC2022:
     scan: str = "ta"
     span_degrees: float | None = None
     start_degrees: float = 0.0
-    largest_views: int = 150
+    largest_views: int = 180
     bin_by: int = 2
     pixels: int = 256
     model_error: float = 0.01
