@@ -60,13 +60,6 @@ def mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.c
     return _assemble(weight[:, None, None] * reference, cells, len(points))
 
 
-def lumped_mass(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> Floats:
-    """Row sums `(n,)` of the mass matrix: int c phi_i."""
-    corners = cells.shape[1]
-    share = np.repeat(coefficient * volumes(points, cells) / corners, corners)
-    return np.bincount(cells.reshape(-1), weights=share, minlength=len(points))
-
-
 def stiffness(points: Floats, cells: Ints, coefficient: Floats | float = 1.0) -> sp.csr_array:
     """Stiffness matrix K_ij = int c grad phi_i . grad phi_j; `coefficient` as in `mass`."""
     gradient = gradients(points, cells)

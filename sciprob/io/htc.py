@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sciprob.errors import ConfigError, DataError
 
@@ -89,8 +90,8 @@ def read_scan(path: str | Path) -> FanScan:
     )
 
 
-def read_segmentation(scan: str | Path, pixels: int) -> Tensor | None:
-    """The full-angle segmentation that stands beside a scan, `(pixels, pixels)` boolean, rows along +y.
+def read_segmentation(scan: str | Path) -> Tensor | None:
+    """The full-angle segmentation that stands beside a scan, boolean, rows along +y, in its own resolution.
 
     Returns:
         None if there is no such file.
@@ -102,8 +103,7 @@ def read_segmentation(scan: str | Path, pixels: int) -> Tensor | None:
     if found is None:
         return None
     image = np.asarray(_variable(found, ("reconFullFbpSeg",)), dtype=float)[::-1].copy()  # their rows run along -y
-    tensor = torch.from_numpy(image)[None, None]
-    return functional.adaptive_avg_pool2d(tensor, (pixels, pixels))[0, 0] >= 0.5
+    return torch.from_numpy(image >= 0.5)
 
 
 def fetch_scan(name: str) -> Path:
@@ -147,10 +147,12 @@ def _download(url: str, path: Path, digest: str) -> None:
 def _variable(path: Path, names: tuple[str, ...]) -> Any:
     """The first of some variables of a MATLAB file."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
+    damaged = (OSError, ValueError, TypeError, KeyError, NotImplementedError, MatReadError, struct.error, zlib.error)
     try:
         content = loadmat(path, simplify_cells=True)
-    except Exception as error:  # scipy raises many kinds for damaged files
+    except damaged as error:
         message = f"`{path}` is not a readable MATLAB 5 file ({error}); expected one with {' or '.join(names)}."
         raise DataError(message) from error
     for name in names:

@@ -22,8 +22,7 @@ class GaussianNoise(nn.Module):
     The level s is 1, or unknown with s^2 ~ InverseGamma(a, b). The unknown level is integrated out
     exactly in `log_prob`, `score` and `sample`: y is then multivariate Student t with 2a degrees
     of freedom, location f and scale matrix (b / a) D C C^T D. Gauss-Newton methods condition on a
-    level instead: `whiten` uses `nominal_level`, `at_level` fixes another, and `estimate_level`
-    is the step of expectation-maximisation between the two.
+    level instead: `whiten` uses `nominal_level`, and `at_level` fixes another.
 
     Args:
         space: Space of the data.
@@ -120,31 +119,6 @@ class GaussianNoise(nn.Module):
             message = f"the noise level should be positive and finite, got {level}; check the residual for NaN."
             raise ConfigError(message)
         return GaussianNoise(self.space, self.std * math.sqrt(level), root=self.root)
-
-    def level_posterior(self, residual_square: float, trace: float = 0.0) -> InverseGamma:
-        """Distribution of s^2 given residuals: `InverseGamma(a + n/2, b + E|W_1^{1/2}(y - G(m))|^2 / 2)`.
-
-        Args:
-            residual_square: `|W_1^{1/2}(y - G(mean))|^2` with the weights of level 1,
-                `noise.at_level(1.0).whiten(...)`.
-            trace: tr(W_1 J Sigma J^T), what the posterior covariance Sigma of m adds to the
-                expected square; 0 for a known m.
-
-        Raises:
-            ConfigError: If the level is known.
-        """
-        if self.level is None:
-            message = "the level of this noise is known; give `level=InverseGamma(shape, rate)` to estimate it."
-            raise ConfigError(message)
-        return self.level.condition(residual_square + trace, self.space.size)
-
-    def estimate_level(self, residual_square: float, trace: float = 0.0) -> float:
-        """The next s^2 of expectation-maximisation: the mode `(2b + E|.|^2) / (2a + n + 2)` of `level_posterior`.
-
-        Iterating "solve with `at_level(s2)`, then this" climbs p(s^2 | y); with a linear operator
-        and exact `trace` every step increases it (Dempster, Laird, Rubin, 1977).
-        """
-        return self.level_posterior(residual_square, trace).mode
 
     def _whiten(self, v: Tensor) -> Tensor:
         v = v / self.std.to(v.dtype)

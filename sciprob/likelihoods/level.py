@@ -60,7 +60,3 @@ class InverseGamma:
         """Draws of s^2 with the dtype and device of `like`, drawn on the generator's device."""
         alpha = torch.full(shape, self.shape, dtype=like.dtype, device=generator.device)
         return (self.rate / torch._standard_gamma(alpha, generator=generator)).to(like.device)
-
-    def condition(self, square: float, size: int) -> InverseGamma:
-        """Distribution after `size` residuals with variance s^2 whose expected sum of squares is `square`."""
-        return InverseGamma(self.shape + size / 2, self.rate + square / 2)

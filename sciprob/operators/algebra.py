@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -174,7 +174,9 @@ class LinearMultiple(LinearMap):
 
 
 class Affine(ForwardOperator):
-    """`offset + A m`."""
+    """`offset + A m`; its derivative is the same everywhere, which is all that `Capability.LINEAR` promises."""
+
+    linear: ClassVar[bool] = True
 
     offset: Tensor
 

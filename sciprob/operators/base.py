@@ -27,7 +27,7 @@ class Capability(enum.Enum):
 
     JVP = "tangent action of the forward operator (jvp)"
     VJP = "adjoint action of the forward operator (vjp)"
-    LINEAR = "a linear forward operator"
+    LINEAR = "a linear (or affine) forward operator"
     WHITENED_PRIOR = "a prior that is a map of standard normal variables"
     GAUSSIAN_PRIOR = "a Gaussian prior"
     PRIOR_LOG_PROB = "a prior density"

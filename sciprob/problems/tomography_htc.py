@@ -27,6 +27,8 @@ from sciprob.problems.registry import register
 from sciprob.problems.tomography_report import Readings, report_segmentation
 from sciprob.spaces import GridSpace
 
+_RIM = 1.5  # mm inside the disc's edge, whose place the prior knows
+
 
 @dataclass(frozen=True)
 class DiscPrior:
@@ -54,13 +56,16 @@ class DiscPrior:
 
     def on(self, grid: GridSpace, centre: tuple[float, float]) -> TransformedPrior:
         """The prior of the fraction on a grid, in single precision."""
-        x, y = grid.points().T
-        distance = torch.hypot(x - centre[0], y - centre[1]).reshape(grid.shape)
-        share = torch.sigmoid((self.radius - distance) / self.edge).float()
+        share = torch.sigmoid((self.radius - self.distance(grid, centre)) / self.edge).float()
         mean = self.outside + (self.inside - self.outside) * share
         latent = replace(grid, name="latent")
         field = GridMatern(latent, std=self.std * share, length=self.length, smoothness=self.smoothness, mean=mean)
         return TransformedPrior(field, Bounded(latent, grid, lower=0.0, upper=1.0))
+
+    def distance(self, grid: GridSpace, centre: tuple[float, float]) -> Tensor:
+        """Distance of every pixel from the centre, mm."""
+        x, y = grid.points().T
+        return torch.hypot(x - centre[0], y - centre[1]).reshape(grid.shape)
 
 
 @register("tomography-htc2022")
@@ -121,7 +126,8 @@ class TomographyHTC2022:
         )
         operator = XrayTransform(grid, geometry)
         likelihood = Likelihood(operator, GaussianNoise(operator.codomain, measured.std.float()))
-        readings = Readings(operator, scan.sinogram.float(), read_segmentation(path, self.pixels))
+        interior = self.prior.distance(grid, measured.centre) < self.prior.radius - _RIM
+        readings = Readings(operator, scan.sinogram.float(), read_segmentation(path), interior)
         return Problem(
             name,
             self.prior.on(grid, measured.centre),

@@ -107,19 +107,35 @@ class ScanNoise:
 
 @dataclass(frozen=True)
 class ImagePrior:
-    """Gaussian field with Matern covariance on the image.
+    """Gaussian field with Matern covariance on a body in the middle of the image, nothing around it.
+
+    The numbers describe the phantoms: their mean, spread and variogram.
 
     Args:
-        mean: Attenuation per unit length.
-        std: Standard deviation.
+        mean: Attenuation per unit length inside the body.
+        std: Standard deviation, inside and near the body's edge.
         length: Length scale, in units of the image ([-1, 1]).
         smoothness: nu; 1/2 for fields with edges.
+        radius: Most probable radius of the body.
+        edge: Its uncertainty; mean and std fall to zero over a few of it.
+
+    Bands are those of a Gaussian field: the truth, flat between edges, lies inside them more often than
+    they say away from its edges, and less often at them.
     """
 
-    mean: float = 0.2
-    std: float = 0.3
-    length: float = 0.2
+    mean: float = 0.5
+    std: float = 0.2
+    length: float = 0.25
     smoothness: float = 0.5
+    radius: float = 0.78
+    edge: float = 0.03
+
+    def on(self, grid: GridSpace) -> GridMatern:
+        """The prior on a grid."""
+        radius = grid.points().norm(dim=1).reshape(grid.shape)
+        beyond = (self.radius - radius) / self.edge
+        mean, std = self.mean * torch.sigmoid(beyond), self.std * torch.sigmoid(beyond + 3)
+        return GridMatern(grid, std=std, length=self.length, smoothness=self.smoothness, mean=mean)
 
 
 @register("tomography-phantom")
@@ -168,9 +184,7 @@ class TomographyPhantom:
             if self.noise.kind == "gaussian"
             else PoissonCounts(clean, self.noise.photons)
         )
-        prior = GridMatern(
-            grid, std=self.prior.std, length=self.prior.length, smoothness=self.prior.smoothness, mean=self.prior.mean
-        )
+        prior = self.prior.on(grid)
 
         def simulate(generator: torch.Generator) -> tuple[Tensor, Tensor]:
             ellipses = self.phantom.draw(generator)

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sciprob.metrics.segmentation import matthews_correlation, otsu_threshold
-from sciprob.operators.xray import FilteredBackProjection, XrayTransform
+from sciprob.operators.xray import FilteredBackProjection, XrayTransform, edges_by_visibility
 from sciprob.posteriors.base import Posterior
 from sciprob.problems.problem import Problem
 
 _CGLS_STEPS = 25
+_SEEN, _UNSEEN = 5.0, 15.0  # degrees between an edge and the nearest ray
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Readings:
     Args:
         operator: X-ray transform of the views used.
         sinogram: -log(I / I0), `(views, bins)`.
-        reference: Full-angle segmentation, boolean image, if there is one.
+        reference: Full-angle segmentation of the same square, a boolean image of any resolution, if there is one.
+        interior: Boolean image of the pixels whose content is not known beforehand.
     """
 
     operator: XrayTransform
     sinogram: Tensor
     reference: Tensor | None
+    interior: Tensor
 
 
 def report_segmentation(
@@ -38,35 +42,61 @@ def report_segmentation(
     """Segment the posterior and the classical reconstructions of the same data, and compare them.
 
     A pixel is material where its posterior probability is above one half; the classical images
-    are cut at Otsu's threshold. Writes `reconstruction.png` where there is a folder.
+    are cut at Otsu's threshold. Images are interpolated to the resolution of the reference first.
+    Writes `reconstruction.png` where there is a folder.
 
     Returns:
         `mcc`, `mcc_fbp`, `mcc_least_squares` (Matthews correlations with the reference, where there is
         one), `material_area` in the square of the length unit, `uncertain_area`: of pixels with a posterior
-        probability between 5 and 95 %.
+        probability between 5 and 95 %; and, for scans that leave edges unseen, `edge_error_seen` and
+        `edge_error_unseen`: std of the place of edges in the length unit, for edges of the mean at most 5 and at
+        least 15 degrees from the nearest measured ray.
     """
     sinogram = readings.sinogram.to(problem.observed)
     fbp: Tensor = FilteredBackProjection(readings.operator)(sinogram)
     least_squares = cgls(readings.operator, sinogram, _CGLS_STEPS)
-    segmentation = posterior.quantile(0.5) > 0.5
+    median = posterior.quantile(0.5)
+    segmentation = median > 0.5
     low, high = posterior.quantile(0.05) > 0.5, posterior.quantile(0.95) > 0.5
     pixel = float(torch.tensor(readings.operator.domain.spacing).prod())
     numbers: dict[str, Any] = {
         "material_area": pixel * float(segmentation.sum()),
         "uncertain_area": pixel * float((high & ~low).sum()),
-        "mean_std_material": float(posterior.std[segmentation].mean()) if bool(segmentation.any()) else 0.0,
-    }
+    } | _edge_errors(readings, posterior)
     if readings.reference is not None:
-        reference = readings.reference.to(segmentation.device)
-        classical = {"fbp": fbp, "least_squares": least_squares}
-        numbers["mcc"] = matthews_correlation(segmentation, reference)
-        for key, image in classical.items():
-            numbers[f"mcc_{key}"] = matthews_correlation(image > otsu_threshold(image), reference)
+        cut = {"": (median, 0.5)} | {
+            key: (image, otsu_threshold(image)) for key, image in (("_fbp", fbp), ("_least_squares", least_squares))
+        }
+        for key, (image, threshold) in cut.items():
+            finer = _like(image, readings.reference) > threshold
+            numbers[f"mcc{key}"] = matthews_correlation(finer, readings.reference)
     if folder is not None:
         _figure(readings, posterior, fbp, least_squares, segmentation, numbers).savefig(
             folder / "reconstruction.png", dpi=150
         )
     return numbers
+
+
+def _like(image: Tensor, reference: Tensor) -> Tensor:
+    """Linear interpolation to the pixels of another image of the same square."""
+    size = (int(reference.shape[0]), int(reference.shape[1]))
+    return functional.interpolate(image[None, None].detach().cpu(), size, mode="bilinear", antialias=True)[0, 0]
+
+
+def _edge_errors(readings: Readings, posterior: Posterior) -> dict[str, float]:
+    """Std of the place of edges that are seen and of those that are not, where there are both.
+
+    An edge that moves by d changes the image by |gradient| d: its error is std / |gradient|, here
+    averaged with the weight |gradient|.
+    """
+    grid, geometry = readings.operator.domain, readings.operator.geometry
+    edges = edges_by_visibility(posterior.mean, grid, geometry)
+    inside = readings.interior.flatten()[edges.pixels]
+    std = posterior.std.flatten().double().cpu()[edges.pixels]
+    parts = {"seen": inside & (edges.gap <= _SEEN), "unseen": inside & (edges.gap >= _UNSEEN)}
+    if not all(bool(part.any()) for part in parts.values()):
+        return {}
+    return {f"edge_error_{key}": float(std[part].sum() / edges.strength[part].sum()) for key, part in parts.items()}
 
 
 def cgls(operator: XrayTransform, data: Tensor, steps: int) -> Tensor:
@@ -112,7 +142,7 @@ def _figure(
         (fbp, titled("filtered back-projection", "mcc_fbp"), "gray", None),
         (least_squares, titled("least squares, stopped early", "mcc_least_squares"), "gray", None),
         (posterior.mean, "posterior mean", "gray", unit),
-        (posterior.std, "posterior standard deviation", "magma", None),
+        (posterior.std, _std_title(numbers), "magma", None),
         (segmentation.double(), titled("segmentation", "mcc"), "gray", unit),
     ]
     if readings.reference is not None:
@@ -131,6 +161,14 @@ def _figure(
     for axis in axes[3:]:
         axis.set_xlabel("x / mm")
     return figure
+
+
+def _std_title(numbers: dict[str, Any]) -> str:
+    title = "posterior standard deviation"
+    if "edge_error_seen" not in numbers:
+        return title
+    seen, unseen = numbers["edge_error_seen"], numbers["edge_error_unseen"]
+    return f"{title}\n(of the place of edges: {seen:.2f} mm seen, {unseen:.2f} mm unseen)"
 
 
 def _spread(image: Tensor) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from sciprob.operators.base import Capability
 from sciprob.priors.distribution import DistributionPrior
 from sciprob.problems.problem import Problem
 from sciprob.random import randn
+from sciprob.solvers.reference import GaussianReference
 
 
 class Coordinates(abc.ABC):
@@ -23,14 +24,18 @@ class Coordinates(abc.ABC):
         self.data = problem.observed
 
     @classmethod
-    def of(cls, problem: Problem) -> Coordinates:
+    def of(cls, problem: Problem, reference: GaussianReference | None = None) -> Coordinates:
         """Whitened coordinates where the prior has them, else those of the support of its distribution.
+
+        Args:
+            problem: A problem with data.
+            reference: Gaussian that becomes standard normal in the whitened coordinates; default the prior.
 
         Raises:
             UnsupportedProblemError: If the prior has neither.
         """
         if Capability.WHITENED_PRIOR in problem.prior.capabilities:
-            return WhitenedCoordinates(problem)
+            return WhitenedCoordinates(problem, reference)
         if isinstance(problem.prior, DistributionPrior):
             return SupportCoordinates(problem)
         kind = type(problem.prior).__name__
@@ -51,11 +56,12 @@ class Coordinates(abc.ABC):
 
 
 class WhitenedCoordinates(Coordinates):
-    """Xi with m = whitening(xi)."""
+    """z with m = whitening(xi) and xi = z, or xi = c + C^{1/2} z for a reference N(c, C)."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, reference: GaussianReference | None) -> None:
         super().__init__(problem)
         self.whitening = problem.prior.whitening
+        self.reference = reference
 
     def start(self, count: int, generator: torch.Generator) -> Tensor:
         """Standard normal draws."""
@@ -63,12 +69,16 @@ class WhitenedCoordinates(Coordinates):
 
     def potential(self, x: Tensor) -> Tensor:
         """-log p(y | m(xi)) + |xi|^2 / 2."""
-        return x.square().sum() / 2 - self.problem.likelihood.log_prob(self.whitening(x), self.data)
+        xi = self._xi(x[None])[0]
+        return xi.square().sum() / 2 - self.problem.likelihood.log_prob(self.whitening(xi), self.data)
 
     def parameter(self, x: Tensor) -> Tensor:
         """The prior's whitening."""
-        m: Tensor = self.whitening(x)
+        m: Tensor = self.whitening(self._xi(x))
         return m.detach()
+
+    def _xi(self, z: Tensor) -> Tensor:
+        return z if self.reference is None else self.reference.at(z)
 
 
 class SupportCoordinates(Coordinates):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,10 @@ from sciprob.posteriors.gaussian import GaussianPosterior
 from sciprob.posteriors.transformed import TransformedPosterior
 from sciprob.priors.base import GaussianPrior, Prior
 from sciprob.priors.transformed import TransformedPrior
+from sciprob.problems.problem import Problem
 from sciprob.random import randn
 from sciprob.solvers.linear_algebra import block_conjugate_gradients
+from sciprob.solvers.whitened import LocalModel
 
 
 def perturbed_deviations(
@@ -49,6 +52,60 @@ def perturbed_deviations(
     cg = block_conjugate_gradients(lambda v: v + data_map.T(data_map(v)), rhs, bound, max_iterations)
     worst = float(cg.residual.max()) / math.sqrt(white.size)
     return z + cg.solution, {"cg_iterations": float(cg.iterations), "cg_residual": worst}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Independent draws of a posterior's deviations, made in blocks that are solved together.
+
+    Args:
+        block: Draws per step.
+        tolerance: As in `perturbed_deviations`.
+        max_iterations: As in `perturbed_deviations`.
+    """
+
+    block: int
+    tolerance: float
+    max_iterations: int
+
+    def next_block(
+        self, problem: Problem, local: LocalModel, draws: Tensor, drawn: int, generator: torch.Generator
+    ) -> tuple[int, dict[str, float]]:
+        """Fill rows from `drawn` on of `draws (n, *shape)`; how many are filled now, and figures.
+
+        Args:
+            problem: Its prior tells how deviations are stored.
+            local: The posterior around its mode.
+            draws: Changed in place.
+            drawn: Rows that are filled already.
+            generator: Source of the draws.
+        """
+        count = min(self.block, len(draws) - drawn)
+        spread, figures = perturbed_deviations(
+            local.data_map,
+            local.gradient,
+            generator,
+            count=count,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+        )
+        draws[drawn : drawn + count] = Unwhitened.of(problem.prior).store(spread)
+        return drawn + count, figures | {"drawn": float(drawn + count)}
+
+
+def advice_on_draws(figures: Mapping[str, float], tolerance: float, setting: str) -> dict[str, str]:
+    """`{"advice": ...}` if draws were stopped before their tolerance, else nothing.
+
+    Args:
+        figures: Those of the last block of draws.
+        tolerance: What the residual should have reached.
+        setting: Setting that bounds the iterations.
+    """
+    residual = figures.get("cg_residual", 0.0)
+    if residual <= tolerance:
+        return {}
+    words = f"The draws stopped at a residual of {residual:.2g} prior std, above {tolerance:g}, so that"
+    return {"advice": f"{words} the std is too wide; raise `{setting}`."}
 
 
 @dataclass(frozen=True)

@@ -1,53 +1,15 @@
-"""Crank-Nicolson proposals: the Gaussian they leave invariant, and chains that take them."""
+"""Chains that take Crank-Nicolson proposals."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sciprob.errors import ConvergenceError
-from sciprob.random import randn
-from sciprob.solvers.covariance import scale_along
+from sciprob.solvers.reference import GaussianReference
 from sciprob.solvers.whitened import WhitenedTarget
-
-
-@dataclass(frozen=True)
-class GaussianReference:
-    """N(c, C) in whitened coordinates, C = (I + V^T diag(lam) V)^{-1}.
-
-    Attributes:
-        centre: c `(*white.shape)`.
-        vectors: V `(r, *white.shape)`, orthonormal.
-        values: lam `(r,)`.
-    """
-
-    centre: Tensor
-    vectors: Tensor
-    values: Tensor
-
-    def propose(self, xi: Tensor, beta: float, generator: torch.Generator) -> Tensor:
-        """C + sqrt(1 - beta^2) (xi - c) + beta C^{1/2} z for `xi (n, *white.shape)`: reversible under N(c, C)."""
-        z = randn(tuple(xi.shape), xi, generator)
-        noise = scale_along(self.vectors, (1 + self.values).rsqrt(), z)
-        return self.centre + math.sqrt(1 - beta**2) * (xi - self.centre) + beta * noise
-
-    def overdispersed(self, count: int, factor: float, generator: torch.Generator) -> Tensor:
-        """Points `(count, *white.shape)` around c with `factor` times the std of C, nowhere wider than the prior."""
-        z = randn((count, *self.centre.shape), self.centre, generator)
-        return self.centre + scale_along(self.vectors, (factor * (1 + self.values).rsqrt()).clamp_max(1), z)
-
-    def excess(self, xi: Tensor) -> Tensor:
-        """|xi|^2 / 2 - (xi - c)^T C^{-1} (xi - c) / 2, `(n,)`.
-
-        That is -log of prior over reference up to a constant, without the terms |xi|^2 that cancel
-        and would grow with the dimension.
-        """
-        c = self.centre.flatten()
-        along = (xi - self.centre).flatten(1) @ self.vectors.flatten(1).T
-        return xi.flatten(1) @ c - c @ c / 2 - (self.values * along.square()).sum(1) / 2
 
 
 class ChainBlock:

@@ -44,15 +44,15 @@ def gauss_newton_step(
 ) -> NewtonStep:
     """One inexact Gauss-Newton step with Armijo backtracking.
 
-    Stops when |gradient| <= `tolerance` x `scale`, or when a full step lowers the objective by less
-    than the fraction `decrease` of it. The linear system is solved to
+    Stops when |gradient| <= `tolerance` x `scale`, or when a full step lowers the objective, or is
+    expected to where none can be found, by less than the fraction `decrease` of it. The linear system is solved to
     the relative accuracy min(0.1, (|gradient| / scale)^{1/2}), which makes the iteration superlinear.
 
     Args:
         target: The whitened posterior.
         xi: Current point.
         scale: Gradient norm of the first point; 0 to take that of this point.
-        tolerance: Relative gradient norm; not below 1000 x round-off.
+        tolerance: Relative gradient norm; not below 10 x round-off.
         decrease: Relative decrease of the objective; 0 to look at the gradient alone.
         cg_steps: Largest number of conjugate-gradient iterations.
 
@@ -67,17 +67,18 @@ def gauss_newton_step(
         message = "the posterior density should be finite, it or its gradient is not; check data, noise and prior."
         raise NonFiniteError(message)
     scale = scale or norm
-    floor = 1e3 * torch.finfo(xi.dtype).eps
-    if norm <= max(tolerance, floor) * scale:
+    eps = torch.finfo(xi.dtype).eps
+    if norm <= max(tolerance, 10 * eps) * scale:  # the gradient at the end is a difference of terms of size `scale`
         return NewtonStep(xi, local.objective, norm, scale, 0, 0.0, True)
-    forcing = max(floor, min(0.1, math.sqrt(norm / scale) if norm < scale else 0.1))
+    forcing = max(1e3 * eps, min(0.1, math.sqrt(norm / scale) if norm < scale else 0.1))
     cg = conjugate_gradients(local.hessian, -local.gradient[None], forcing * norm, cg_steps)
     direction = cg.solution[0]
     length, objective = _backtrack(target, xi, local, direction)
-    if length == 0:  # nothing along the direction is lower, within round-off: this is the minimum, or the end
-        return NewtonStep(xi, local.objective, norm, scale, cg.iterations, 0.0, norm <= 1e-3 * scale)
-    drop = local.objective - objective
     least = max(decrease * abs(objective), _round_off(xi, objective))
+    if length == 0:  # nothing along the direction is lower within round-off: the minimum, if little was expected
+        expected = -float(inner(local.gradient[None], direction[None])) / 2
+        return NewtonStep(xi, local.objective, norm, scale, cg.iterations, 0.0, expected <= least)
+    drop = local.objective - objective
     small = decrease > 0 and length == 1 and drop <= least
     return NewtonStep(xi + length * direction, objective, norm, scale, cg.iterations, length, small)
 

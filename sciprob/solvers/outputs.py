@@ -66,7 +66,7 @@ def write_outputs(folder: RunFolder | None, problem: Problem, solver: Any, poste
     folder.replace_folder("posterior", scratch)
     _replace_file(folder, posterior, "posterior.nc", problem=problem)
     if hasattr(posterior.space, "mesh"):
-        _replace_file(folder, posterior, "posterior.vtu")
+        _replace_file(folder, posterior, "posterior.vtu", problem=problem)
     write_text(folder.path / "cite.bib", bibtex((*solver.citations, *problem.info.citations)))
     write_json(folder.path / "metrics.json", posterior.meta)
     folder.clear_scratch()

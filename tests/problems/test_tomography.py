@@ -137,6 +137,7 @@ def test_a_synthetic_limited_scan_beats_the_classical_reconstructions(tmp_path):
     assert scores["mcc"] > 0.95
     assert scores["mcc"] > scores["mcc_fbp"]
     assert scores["mcc"] > scores["mcc_least_squares"]
+    assert scores["edge_error_unseen"] > 1.3 * scores["edge_error_seen"] > 0
     assert (tmp_path / "run" / "figures" / "reconstruction.png").is_file()
     again = sciprob.load_posterior(tmp_path / "run")
     torch.testing.assert_close(again.mean, posterior.mean)
@@ -151,11 +152,11 @@ def test_views_outside_the_scan_are_refused(tmp_path):
 
 
 def test_the_segmentation_is_turned_to_rows_along_y(tmp_path):
-    write_segmentation(tmp_path / "a_full_recon_fbp_seg.mat")
-    image = read_segmentation(tmp_path / "a_limited.mat", 64)
+    write_segmentation(tmp_path / "a_full_recon_fbp_seg.mat", pixels=64)
+    image = read_segmentation(tmp_path / "a_limited.mat")
     assert not bool(image[int((4 + 37.97) / 75.94 * 64), int((6 + 37.97) / 75.94 * 64)])  # the hole
     assert bool(image[int((-10 + 37.97) / 75.94 * 64), 32])
-    assert read_segmentation(tmp_path / "b.mat", 64) is None
+    assert read_segmentation(tmp_path / "b.mat") is None
 
 
 SMALL = {"pixels": 24, "scan.views": 12, "scan.bins": 34}

@@ -81,6 +81,8 @@ def same_state(a, b):
         x, y = getattr(a, f.name), getattr(b, f.name)
         if isinstance(x, torch.Tensor):
             assert torch.equal(x, y), f.name
+        elif dataclasses.is_dataclass(x):
+            same_state(x, y)
         else:
             assert x == y, f.name
 

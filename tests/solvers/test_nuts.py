@@ -89,7 +89,7 @@ def test_resumed_equals_uninterrupted_and_leaves_the_global_generator_alone():
 
 def test_early_results_have_no_warm_up():
     problem = bent_problem()
-    solver = NUTS(chains=2, warm_up=20, samples=15, block=5)
+    solver = NUTS(chains=2, warm_up=20, samples=15, block=5, preconditioner="prior")
     with pytest.raises(UnsupportedProblemError, match="no draws yet"):
         solver.result(problem, drive(solver, problem, steps=2))
     early = solver.result(problem, drive(solver, problem, steps=3))

@@ -69,8 +69,8 @@ def test_resumed_equals_uninterrupted():
     solver = PCN(samples=30, thin=3, burn_in=40, block=20)
     whole = drive(solver, problem)
     assert solver.finished(whole) is Status.COMPLETED
-    steps = whole.newton + 1 + math.ceil(solver.iterations / 20)
-    for stop in (1, whole.newton, whole.newton + 2, steps - 2):
+    steps = whole.reference.newton + 1 + math.ceil(solver.iterations / 20)
+    for stop in (1, whole.reference.newton, whole.reference.newton + 2, steps - 2):
         same_state(drive(solver, problem, interrupted_after=stop), whole)
 
 
@@ -89,7 +89,8 @@ def test_beta_is_frozen_after_burn_in():
     problem = bent_problem(std=0.05)
     solver = PCN(samples=40, thin=5, burn_in=100, block=50)
     during, frozen = drive(solver, problem, steps=8), drive(solver, problem)
-    middle = [drive(solver, problem, steps=k).step for k in range(frozen.newton + 3, frozen.newton + 6)]
+    first = frozen.reference.newton + 3
+    middle = [drive(solver, problem, steps=k).step for k in range(first, first + 3)]
     assert set(middle) == {frozen.step}
     assert during.step != solver.beta
 

@@ -84,6 +84,10 @@ class BeamGeometry(ABC):
     def rays(self) -> Rays:
         """The ray through each bin centre, `(n_angles, n_bins, 2)`, float64."""
 
+    @abstractmethod
+    def directions(self, points: Tensor) -> Tensor:
+        """Unit directions `(n_angles, n, 2)` of the rays of each view through `points (n, 2)`, x before y."""
+
     @property
     def shape(self) -> tuple[int, int]:
         """`(n_angles, n_bins)`, the shape of a sinogram."""
@@ -116,6 +120,10 @@ class ParallelBeam(BeamGeometry):
         along, across = self._frame()
         point = self.bins[None, :, None] * across[:, None, :]
         return Rays(point, along[:, None, :].expand_as(point))
+
+    def directions(self, points: Tensor) -> Tensor:
+        """The same at all points, `(n_angles, n, 2)`."""
+        return self._frame()[0][:, None].expand(-1, len(points), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +163,20 @@ class FanBeam(BeamGeometry):
     def rays(self) -> Rays:
         """The ray from the source to each bin centre; its point is the source."""
         along, across = self._frame()
-        source = -self.source_origin * along[:, None, :]
+        source = self._sources()
         direction = self.source_detector * along[:, None, :] + self.bins[None, :, None] * across[:, None, :]
         direction = direction / direction.norm(dim=-1, keepdim=True)
         return Rays(source.expand_as(direction), direction)
+
+    def directions(self, points: Tensor) -> Tensor:
+        """Those from the source to the points, `(n_angles, n, 2)`."""
+        beam: Tensor = points - self._sources()
+        unit: Tensor = beam / beam.norm(dim=-1, keepdim=True)
+        return unit
+
+    def _sources(self) -> Tensor:
+        """`(n_angles, 1, 2)`."""
+        return -self.source_origin * self._frame()[0][:, None, :]
 
 
 def _require_positive(name: str, value: float) -> None:

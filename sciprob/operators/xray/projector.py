@@ -82,10 +82,12 @@ class XrayTransform(ExplicitLinearMap):
 
     def _matvec(self, x: Tensor) -> Tensor:
         matrix, _ = self.matrices(x.dtype, x.device)
+        self._stats.forward += len(x)
         return _product(matrix, x.flatten(1)).reshape(len(x), *self.codomain.shape)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         _, transpose = self.matrices(y.dtype, y.device)
+        self._stats.adjoint += len(y)
         return _product(transpose, y.flatten(1)).reshape(len(y), *self.domain.shape)
 
 

@@ -17,7 +17,7 @@ from sciprob.problems.problem import Problem
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
-from sciprob.solvers.covariance import Unwhitened, perturbed_deviations
+from sciprob.solvers.covariance import Draws, Unwhitened, advice_on_draws
 from sciprob.solvers.linear_algebra import conjugate_gradients, inner, thin_svd
 from sciprob.solvers.noise_level import first_level, level_round
 from sciprob.solvers.whitened import LocalModel, WhitenedTarget
@@ -71,7 +71,7 @@ class Gaussian:
     method: Literal["auto", "direct", "draws"] = "auto"
     direct_limit: int = 1500
     samples: int = 64
-    block: int = 16
+    block: int = 32
     tolerance: float = 1e-7
     draw_tolerance: float = 1e-2
     cg_steps: int = 2000
@@ -114,7 +114,7 @@ class Gaussian:
             state = self._solve_mean(problem, state, streams)
         else:
             state = self._draw(problem, state, streams)
-        return state, state.figures | {"drawn": float(state.drawn)}
+        return state, state.figures
 
     def finished(self, state: GaussianState) -> Status | None:
         """Converged once the covariance is there."""
@@ -138,7 +138,8 @@ class Gaussian:
         """Figures of the solve; `noise_level` is the estimated factor on the noise variance."""
         level = {} if state.level is None else {"noise_level": state.level, "noise_level_by": "evidence maximisation"}
         method = "draws" if len(state.draws) else "direct"
-        return {"method": method, **level, **state.figures}
+        advice = advice_on_draws(state.figures, self.draw_tolerance, "cg_steps")
+        return {"method": method, **level, **state.figures, **advice}
 
     def _solve_directly(self, problem: Problem, state: GaussianState) -> GaussianState:
         noise = problem.likelihood.noise
@@ -207,17 +208,8 @@ class Gaussian:
 
     def _draw(self, problem: Problem, state: GaussianState, streams: Streams) -> GaussianState:
         local = WhitenedTarget(problem, state.level).linearise(state.xi)
-        count = min(self.block, self.samples - state.drawn)
-        spread, figures = perturbed_deviations(
-            local.data_map,
-            state.xi,
-            streams["draws"],
-            count=count,
-            tolerance=self.draw_tolerance,
-            max_iterations=self.cg_steps,
-        )
-        drawn = state.drawn + count
-        state.draws[state.drawn : drawn] = Unwhitened.of(problem.prior).store(spread)
+        draws = Draws(self.block, self.draw_tolerance, self.cg_steps)
+        drawn, figures = draws.next_block(problem, local, state.draws, state.drawn, streams["draws"])
         phase = "done" if drawn == self.samples else "draws"
         return replace(state, drawn=drawn, phase=phase, figures=state.figures | figures)
 

@@ -15,7 +15,7 @@ from sciprob.problems.problem import Problem
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
-from sciprob.solvers.covariance import Unwhitened, low_rank_deviations, perturbed_deviations
+from sciprob.solvers.covariance import Draws, Unwhitened, advice_on_draws, low_rank_deviations
 from sciprob.solvers.gauss_newton import gauss_newton_step
 from sciprob.solvers.linear_algebra import gram_eigenpairs
 from sciprob.solvers.noise_level import first_level, level_round
@@ -62,7 +62,7 @@ class Laplace:
         eigenvalue_tolerance: Eigenpairs below it are left out; each exaggerates the variance along
             its direction by this fraction at most.
         samples: Draws where the posterior is given by draws.
-        block: Draws per step.
+        block: Draws per step, solved together: many take fewer iterations than few, and more memory.
         draw_tolerance: Root-mean-square residual of draws in units of the prior's std.
         draw_cg_steps: Largest number of conjugate-gradient iterations for a block of draws; draws that
             stop here before `draw_tolerance` (`cg_residual` tells) are wider than the posterior.
@@ -81,10 +81,10 @@ class Laplace:
     direct_limit: int = 1000
     rank: int = 300
     eigenvalue_tolerance: float = 0.01
-    samples: int = 32
-    block: int = 8
+    samples: int = 64
+    block: int = 32
     draw_tolerance: float = 0.02
-    draw_cg_steps: int = 120
+    draw_cg_steps: int = 200
 
     name: ClassVar[str] = "laplace"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.JVP, Capability.VJP, Capability.WHITENED_PRIOR})
@@ -139,7 +139,8 @@ class Laplace:
         level = {} if state.level is None else {"noise_level": state.level, "noise_level_by": "evidence maximisation"}
         kind = "draws" if state.drawn else "low-rank"
         figures = {"newton_steps": state.newton, "mode_converged": state.converged, "covariance": kind}
-        return {**figures, **level, **state.figures}
+        advice = advice_on_draws(state.figures, self.draw_tolerance, "draw_cg_steps")
+        return {**figures, **level, **state.figures, **advice}
 
     def _newton(self, problem: Problem, state: LaplaceState, streams: Streams) -> LaplaceState:
         target = WhitenedTarget(problem, state.level)
@@ -212,20 +213,10 @@ class Laplace:
         return state
 
     def _draws(self, problem: Problem, state: LaplaceState, streams: Streams) -> LaplaceState:
-        parts = Unwhitened.of(problem.prior)
-        draws = state.draws if state.drawn else state.xi.new_zeros(self.samples, *parts.shape)
+        shape = Unwhitened.of(problem.prior).shape
+        draws = state.draws if state.drawn else state.xi.new_zeros(self.samples, *shape)
         local = WhitenedTarget(problem, state.level).linearise(state.xi)
-        count = min(self.block, self.samples - state.drawn)
-        spread, figures = perturbed_deviations(
-            local.data_map,
-            state.xi,
-            streams["draws"],
-            count=count,
-            tolerance=self.draw_tolerance,
-            max_iterations=self.draw_cg_steps,
-        )
-        drawn = state.drawn + count
-        draws[state.drawn : drawn] = parts.store(spread)
-        figures = state.figures | figures | {"drawn": float(drawn)}
+        blocks = Draws(self.block, self.draw_tolerance, self.draw_cg_steps)
+        drawn, figures = blocks.next_block(problem, local, draws, state.drawn, streams["draws"])
         phase = "done" if drawn == self.samples else "draws"
-        return replace(state, phase=phase, draws=draws, drawn=drawn, figures=figures)
+        return replace(state, phase=phase, draws=draws, drawn=drawn, figures=state.figures | figures)

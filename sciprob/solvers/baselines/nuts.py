@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +17,20 @@ from sciprob.posteriors.ensemble import Ensemble
 from sciprob.problems.problem import Problem
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
-from sciprob.solvers.checks import at_least, between
+from sciprob.solvers.checks import at_least, between, one_of
 from sciprob.solvers.coordinates import Coordinates
 from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
+from sciprob.solvers.reference import ReferenceSearch, ReferenceState
+
+_SEARCH = ReferenceSearch()
+_FOR_LAPLACE = {Capability.WHITENED_PRIOR, Capability.JVP, Capability.VJP}
 
 
 @dataclass
 class NUTSState:
-    """State of `NUTS`: positions, frozen step sizes and mass matrices, draws so far."""
+    """State of `NUTS`: reference Gaussian if there is one, positions, frozen step sizes and mass matrices, draws."""
 
+    reference: ReferenceState | None
     positions: Tensor
     step_sizes: Tensor
     inverse_mass: Tensor
@@ -41,21 +46,25 @@ class NUTSState:
 
 @dataclass(frozen=True)
 class NUTS:
-    """Hamiltonian Monte Carlo with trajectories of automatic length, by Pyro, in whitened coordinates.
+    """Hamiltonian Monte Carlo with trajectories of automatic length, by Pyro.
 
     Exact for smooth posteriors of moderate dimension; every leapfrog step costs one forward and one
-    adjoint solve. Priors without whitening are sampled in the unconstrained coordinates of their
-    support. Step size and diagonal mass matrix are adapted in the warm-up of each chain and then
-    fixed. Divergences tell of regions that the chains could not enter: use `pcn`, or reparameterise.
+    adjoint solve. The coordinates are those in which the Laplace approximation, or else the prior, is
+    standard normal; without the former, precise data make trajectories long. Priors without
+    whitening are sampled in the unconstrained coordinates of their support. Step size and diagonal
+    mass matrix are adapted in the warm-up of each chain and then fixed. Divergences tell of regions
+    that the chains could not enter: use `pcn`, or reparameterise.
 
     Args:
-        chains: Chains, one after the other, each from a draw of the prior.
+        chains: Chains, one after the other, each from a draw of the Laplace approximation or the prior.
         warm_up: Transitions of each chain that adapt step size and mass matrix.
         samples: Draws kept of each chain.
         block: Draws of each chain in one step of the driver.
         target_acceptance: Acceptance statistic that the step size is adapted to; nearer to 1 for
             fewer divergences.
         max_tree_depth: Trajectories have at most 2^depth leapfrog steps.
+        preconditioner: `laplace`, `prior`, or `auto`: the former where the prior is whitened and the
+            operator has tangents.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -69,12 +78,14 @@ class NUTS:
     block: int = 10
     target_acceptance: float = 0.8
     max_tree_depth: int = 10
+    preconditioner: Literal["auto", "laplace", "prior"] = "auto"
 
     name: ClassVar[str] = "nuts"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.VJP})
     citations: ClassVar[tuple[str, ...]] = ("hoffman2014", "bingham2019", "vehtari2021")
 
     def __post_init__(self) -> None:
+        one_of(self, "preconditioner", ("auto", "laplace", "prior"))
         at_least(self, 1, "chains", "block", "max_tree_depth")
         at_least(self, 4, "samples")
         at_least(self, 10, "warm_up")
@@ -82,18 +93,24 @@ class NUTS:
 
     @property
     def max_steps(self) -> int:
-        """The warm-up of each chain, then blocks of draws of all chains."""
-        return self.chains - (-self.samples // self.block)
+        """The search for the reference, the warm-up of each chain, then blocks of draws of all chains."""
+        return _SEARCH.max_steps + self.chains - (-self.samples // self.block)
 
     def init(self, problem: Problem, streams: Streams) -> NUTSState:
-        """Chains at draws of the prior.
+        """Chains at draws of the prior, or of the reference once it is found.
 
         Raises:
-            UnsupportedProblemError: If the prior has neither whitening nor density.
+            UnsupportedProblemError: If the prior has neither whitening nor density, or the Laplace
+                preconditioner lacks something.
         """
-        coordinates = Coordinates.of(problem)
-        positions = coordinates.start(self.chains, streams["start"])
+        able = problem.offers >= _FOR_LAPLACE
+        if self.preconditioner == "laplace" and not able:
+            message = "the Laplace preconditioner needs a whitened prior and tangents of the operator; leave it `auto`."
+            raise UnsupportedProblemError(message)
+        search = able and self.preconditioner != "prior"
+        positions = Coordinates.of(problem).start(self.chains, streams["start"])
         return NUTSState(
+            reference=_SEARCH.begin(problem, search=True) if search else None,
             positions=positions,
             step_sizes=torch.ones(self.chains, dtype=torch.float64),
             inverse_mass=torch.ones_like(positions).flatten(1),
@@ -101,13 +118,14 @@ class NUTS:
         )
 
     def step(self, problem: Problem, state: NUTSState, streams: Streams) -> tuple[NUTSState, Mapping[str, float]]:
-        """The warm-up of one chain, or a block of draws of every chain."""
-        coordinates = Coordinates.of(problem)
-        state = (
-            self._warm(coordinates, state, streams)
-            if state.warmed < self.chains
-            else self._draw(coordinates, state, streams)
-        )
+        """A step towards the reference, the warm-up of one chain, or a block of draws of every chain."""
+        reference = state.reference
+        if reference is not None and reference.phase != "found":
+            reference = _SEARCH.step(problem, reference, streams)
+            return replace(state, reference=reference), reference.figures
+        coordinates = Coordinates.of(problem, None if reference is None else reference.gaussian)
+        act = self._warm if state.warmed < self.chains else self._draw
+        state = act(coordinates, state, streams)
         return state, state.figures
 
     def finished(self, state: NUTSState) -> Status | None:

@@ -17,10 +17,8 @@ from sciprob.problems.problem import Problem
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, between, one_of
-from sciprob.solvers.crank_nicolson import ChainBlock, GaussianReference, posterior_over_reference
-from sciprob.solvers.gauss_newton import gauss_newton_step
-from sciprob.solvers.linear_algebra import gram_eigenpairs
-from sciprob.solvers.noise_level import first_level, level_round
+from sciprob.solvers.crank_nicolson import ChainBlock, posterior_over_reference
+from sciprob.solvers.reference import ReferenceSearch, ReferenceState
 from sciprob.solvers.whitened import WhitenedTarget
 
 _OVERDISPERSION = 2.0
@@ -28,12 +26,9 @@ _OVERDISPERSION = 2.0
 
 @dataclass
 class PCNState:
-    """State of `PCN`: reference Gaussian, chains, draws so far."""
+    """State of `PCN`: reference Gaussian, chains (none before it is found), draws so far."""
 
-    phase: str
-    centre: Tensor
-    vectors: Tensor
-    values: Tensor
+    reference: ReferenceState
     chains: Tensor
     energies: Tensor
     draws: Tensor
@@ -42,9 +37,6 @@ class PCNState:
     kept: int = 0
     iteration: int = 0
     accepted: float = 0.0
-    newton: int = 0
-    scale: float = 0.0
-    level: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -117,8 +109,12 @@ class PCN:
 
     @property
     def max_steps(self) -> int:
-        """Gauss-Newton steps, eigenpairs, and blocks of iterations."""
-        return 2 * self.newton_steps + 1 + -(-self.iterations // self.block)
+        """Those of the search for the reference, and blocks of iterations."""
+        return self._search.max_steps + -(-self.iterations // self.block)
+
+    @property
+    def _search(self) -> ReferenceSearch:
+        return ReferenceSearch(self.newton_steps, self.rank, self.eigenvalue_tolerance, self.direct_limit)
 
     def init(self, problem: Problem, streams: Streams) -> PCNState:
         """Set up the memory of the chains.
@@ -126,24 +122,28 @@ class PCN:
         Raises:
             UnsupportedProblemError: If the Laplace preconditioner lacks derivatives.
         """
-        target = WhitenedTarget(problem)
         laplace = self.preconditioner == "laplace"
         if laplace and not {Capability.JVP, Capability.VJP} <= problem.offers:
             message = 'the Laplace preconditioner needs derivatives of the operator; set `preconditioner="prior"`.'
             raise UnsupportedProblemError(message)
-        xi = target.origin
-        chains = xi.new_zeros(self.chains, *xi.shape)
+        reference = self._search.begin(problem, search=laplace)
+        xi = reference.centre
         draws = xi.new_zeros(self.chains, self.samples, *problem.prior.space.shape)
         trace = xi.new_zeros(self.chains, self.samples)
-        state = PCNState("mode", xi, chains[:0], trace[0, :0], chains, trace[:, 0], draws, trace, step=self.beta)
-        state = replace(state, level=first_level(problem.likelihood.noise))
-        return state if laplace else self._start(target, state, streams)
+        state = PCNState(reference, xi.new_zeros(0, *xi.shape), xi.new_zeros(0), draws, trace, step=self.beta)
+        return state if laplace else self._start(problem, state, streams)
 
     def step(self, problem: Problem, state: PCNState, streams: Streams) -> tuple[PCNState, Mapping[str, float]]:
-        """A Gauss-Newton step, the eigenpairs, or a block of iterations of all chains."""
-        phases = {"mode": self._mode, "level": self._level, "eigenpairs": self._eigenpairs, "chains": self._iterate}
-        state = phases[state.phase](problem, state, streams)
-        return state, state.figures
+        """A step towards the reference, or a block of iterations of all chains."""
+        if len(state.chains):
+            state = self._iterate(problem, state, streams)
+            return state, state.figures
+        reference = self._search.step(problem, state.reference, streams)
+        state = replace(state, reference=reference)
+        if reference.phase == "found":
+            values = ((1 + reference.values) / self.inflation**2 - 1).clamp_min(0)
+            state = self._start(problem, replace(state, reference=replace(reference, values=values)), streams)
+        return state, reference.figures
 
     def finished(self, state: PCNState) -> Status | None:
         """Completed when all draws are made."""
@@ -169,60 +169,17 @@ class PCN:
             figures["acceptance"] = state.accepted / sampled
         if state.kept >= 4:
             figures |= mcmc.summary(state.draws[:, : state.kept])
-        return figures | {"rank": len(state.values)}
+        return figures | {"rank": len(state.reference.values)}
 
-    def _mode(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
-        """A Gauss-Newton step; the centre need not be exact, any reference gives the right posterior."""
-        step = gauss_newton_step(
-            WhitenedTarget(problem, state.level),
-            state.centre,
-            scale=state.scale,
-            tolerance=1e-3,
-            decrease=1e-4,
-            cg_steps=100,
-        )
-        newton = state.newton + 1
-        found = step.converged or step.length == 0 or newton >= self.newton_steps
-        phase = "mode" if not found else "eigenpairs" if state.level is None else "level"
-        figures = {"objective": step.objective, "gradient": step.gradient_norm / (step.scale or 1.0)}
-        return replace(state, phase=phase, centre=step.xi, newton=newton, scale=step.scale, figures=figures)
-
-    def _level(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
-        """Fit the level that the reference is conditioned on; the chains integrate it out."""
-        assert state.level is not None
-        local = WhitenedTarget(problem, state.level).linearise(state.centre)
-        generator = streams["level"]
-        level, _, settled = level_round(
-            problem, local, state.centre, state.level, generator, tolerance=0.1, max_iterations=100
-        )
-        over = settled or state.newton >= self.newton_steps
-        scale = state.scale * state.level / level
-        return replace(state, phase="eigenpairs" if over else "mode", level=level, scale=scale)
-
-    def _eigenpairs(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
-        local = WhitenedTarget(problem, state.level).linearise(state.centre)
-        pairs = gram_eigenpairs(
-            local.data_map,
-            state.centre,
-            streams["eigenpairs"],
-            rank=self.rank,
-            tolerance=self.eigenvalue_tolerance,
-            direct_limit=self.direct_limit,
-        )
-        values = ((1 + pairs.values) / self.inflation**2 - 1).clamp_min(0)
-        state = replace(state, vectors=pairs.vectors, values=values, figures={"rank": float(len(values))})
-        return self._start(WhitenedTarget(problem), state, streams)
-
-    def _start(self, target: WhitenedTarget, state: PCNState, streams: Streams) -> PCNState:
-        reference = _reference(state)
+    def _start(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
+        reference = state.reference.gaussian
         chains = reference.overdispersed(self.chains, _OVERDISPERSION, streams["start"])
-        return replace(
-            state, phase="chains", chains=chains, energies=posterior_over_reference(target, reference, chains)
-        )
+        energies = posterior_over_reference(WhitenedTarget(problem), reference, chains)
+        return replace(state, chains=chains, energies=energies)
 
     def _iterate(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
         target = WhitenedTarget(problem)
-        chains = ChainBlock(target, _reference(state), state.chains, state.energies, state.step)
+        chains = ChainBlock(target, state.reference.gaussian, state.chains, state.energies, state.step)
         kept, accepted, first = state.kept, state.accepted, state.iteration
         last = min(first + self.block, self.iterations)
         rates = []
@@ -250,7 +207,3 @@ class PCN:
             accepted=accepted,
             figures=figures,
         )
-
-
-def _reference(state: PCNState) -> GaussianReference:
-    return GaussianReference(state.centre, state.vectors, state.values)
