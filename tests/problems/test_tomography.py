@@ -1,5 +1,6 @@
 """Tomography: reading real scans, calibrating them, and both problems from file to posterior."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 import sciprob
 from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
+from sciprob.io import htc
 from sciprob.io.htc import fetch_scan, read_scan, read_segmentation
 from sciprob.operators.xray import Ellipses, FanBeam
 from sciprob.problems import htc_calibration as calibration
@@ -24,12 +26,12 @@ def hole_and_disc():
     return Ellipses(*(torch.tensor(part, dtype=torch.float64) for part in parts))
 
 
-def write_scan(path, *, views=181, limited=False, change=None, noise=0.008, seed=0):
+def write_scan(path, *, views=181, limited=False, change=None, noise=0.008, gain=1.0, seed=0):
     """A synthetic scan in the challenge's format: exact lengths, the scanner's curve, photon noise."""
     degrees = np.arange(views) * (360 / (views - 1))
     geometry = FanBeam(torch.deg2rad(torch.from_numpy(degrees)), 560, 0.2, 410.66, 143.08)
     lengths = hole_and_disc().line_integrals(geometry.rays()).numpy()
-    readings = np.polynomial.polynomial.polyval(lengths, calibration.CURVE)
+    readings = np.polynomial.polynomial.polyval(gain * lengths, calibration.CURVE)
     readings += noise * np.exp(readings / 2) * np.random.default_rng(seed).standard_normal(readings.shape)
     parameters = {
         "distanceSourceOrigin": 410.66,
@@ -110,6 +112,54 @@ def test_an_altered_file_in_the_cache_is_refused(tmp_path, monkeypatch):
     (tmp_path / "htc2022_ta_full.mat").write_bytes(b"altered")
     with pytest.raises(DataError, match="sha256"):
         fetch_scan("ta")
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """A published record on this machine; an empty cache."""
+    (tmp_path / "record").mkdir()
+    write_scan(tmp_path / "record" / "htc2022_ta_full.mat", views=5)
+    monkeypatch.setattr(htc, "_RECORD", (tmp_path / "record").as_uri() + "/htc2022_{scan}_full.mat")
+    monkeypatch.setenv("SCIPROB_DATA", str(tmp_path / "cache"))
+    return tmp_path / "record" / "htc2022_ta_full.mat"
+
+
+def test_a_scan_is_fetched_checked_and_cached(record, monkeypatch):
+    content = record.read_bytes()
+    with pytest.raises(DataError, match="not the published scan"):
+        fetch_scan("ta")
+    monkeypatch.setitem(htc._SHA256, "ta", hashlib.sha256(content).hexdigest())
+    path = fetch_scan("ta")
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+    record.unlink()
+    assert fetch_scan("ta") == path  # from the cache
+    path.unlink()
+    with pytest.raises(DataError, match="--data"):
+        fetch_scan("ta")
+
+
+def test_a_dim_source_shows_in_the_gain(tmp_path):
+    scan = read_scan(write_scan(tmp_path / "scan.mat", gain=1.06))
+    measured = calibration.calibrate(scan, 0.008, radius=RADIUS, model_error=0.0)
+    assert measured.gain == pytest.approx(1.06, abs=0.01)
+
+
+def test_readings_of_denser_material_are_refused(tmp_path):
+    def thicken(content):
+        content["sinogram"][2, 300] = 9.0
+
+    scan = read_scan(write_scan(tmp_path / "scan.mat", views=19, change=thicken))
+    with pytest.raises(DataError, match="view 2, bin 300"):
+        calibration.calibrate(scan, 0.008, radius=RADIUS, model_error=0.0)
+
+
+def test_a_range_may_pass_the_end_of_the_scan(tmp_path):
+    path = write_scan(tmp_path / "scan.mat")
+    problem = load_problem("tomography-htc2022", {"start_degrees": 300.0, "span_degrees": 120.0}, data=path)
+    degrees = torch.rad2deg(problem.operator.codomain.coords["angle"])
+    expected = torch.cat([torch.arange(300, 360, 2), torch.arange(0, 60, 2)]).double()
+    torch.testing.assert_close(degrees, expected)  # 360 is the view 0 again and is left out
 
 
 def test_the_calibration_recovers_lengths_centre_and_noise(tmp_path):
