@@ -8,7 +8,7 @@ Source: Vehtari, Gelman, Simpson, Carpenter, Buerkner, Bayesian Analysis 16 (202
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from sciprob.errors import DataError
 
 _CHUNK = 1 << 21  # numbers treated at once; the Fourier transforms need several times as many
 _FEWEST = 4
+_RHAT, _EFFECTIVE = 1.05, 100
 
 
 def rhat(draws: Tensor) -> Tensor:
@@ -86,6 +87,18 @@ def summary(draws: Tensor) -> dict[str, float]:
         "ess_bulk_median": float(bulk[moving].median()),
         "ess_tail_min": float(tail[moving].min()),
     }
+
+
+def advice(figures: Mapping[str, float]) -> dict[str, str]:
+    """`{"advice": ...}` if the chains of a `summary` do not agree or moved too little, else nothing.
+
+    For quantiles R-hat should be below 1.01 and the effective draws 400 (Vehtari et al., 2021); the
+    advice comes above 1.05 and below 100, where means begin to suffer.
+    """
+    ratio, draws = figures["rhat_max"], figures["ess_bulk_min"]
+    if ratio <= _RHAT and draws >= _EFFECTIVE:
+        return {}
+    return {"advice": f"R-hat reaches {ratio:.2f} with {draws:.0f} effective draws; take more or longer chains."}
 
 
 def _by_columns(function: Callable[[Tensor], Tensor], draws: Tensor) -> Tensor:

@@ -82,3 +82,11 @@ def test_too_few_or_broken_draws_are_refused():
         mcmc.rhat(torch.zeros(2, 3))
     with pytest.raises(DataError, match="finite"):
         mcmc.rhat(torch.full((2, 10), math.nan))
+
+
+def test_advice_is_given_to_chains_that_disagree_or_stand_still():
+    draws = torch.randn(4, 400, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert mcmc.advice(mcmc.summary(draws)) == {}
+    apart = mcmc.summary(draws + torch.arange(4.0)[:, None, None])
+    assert "longer chains" in mcmc.advice(apart)["advice"]
+    assert "R-hat reaches" in mcmc.advice(mcmc.summary(draws[:, :10]))["advice"]

@@ -156,7 +156,8 @@ class NUTS:
         if state.kept:
             figures["acceptance"] = state.acceptance / state.kept
         if state.kept >= 4:
-            figures |= mcmc.summary(state.draws[:, : state.kept])
+            summary = mcmc.summary(state.draws[:, : state.kept])
+            figures |= summary | mcmc.advice(summary)
         return figures
 
     def _warm(self, coordinates: Coordinates, state: NUTSState, streams: Streams) -> NUTSState:

@@ -168,7 +168,8 @@ class PCN:
         if sampled > 0:
             figures["acceptance"] = state.accepted / sampled
         if state.kept >= 4:
-            figures |= mcmc.summary(state.draws[:, : state.kept])
+            summary = mcmc.summary(state.draws[:, : state.kept])
+            figures |= summary | mcmc.advice(summary)
         return figures | {"rank": len(state.reference.values)}
 
     def _start(self, problem: Problem, state: PCNState, streams: Streams) -> PCNState:
