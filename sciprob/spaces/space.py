@@ -74,7 +74,7 @@ class Space:
         if tuple(x.shape) != expected:
             message = f"an operator returned {tuple(x.shape)} where {expected} was expected for `{self.name}`."
             raise ShapeError(message)
-        return x.reshape(*batch, *self.shape)
+        return x.reshape((*batch, *self.shape))
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         """Euclidean inner product over the event axes, `(*batch,)`."""
