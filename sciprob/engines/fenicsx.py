@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sciprob.engines.fenicsx_forms import Conditions, FormParts
+from sciprob.engines.conditions import Conditions, Value
+from sciprob.engines.fenicsx_forms import FormParts
 from sciprob.engines.fenicsx_linear import (
     Factorisation,
     assembled_rows,
@@ -20,7 +21,7 @@ from sciprob.engines.fenicsx_linear import (
     key_of,
     unique_prefix,
 )
-from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, compile_form, fenics
+from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, compile_form, fenics
 from sciprob.engines.fenicsx_source import SourceToState, source_operator
 from sciprob.engines.fenicsx_store import Slot, SlotStore
 from sciprob.errors import ConvergenceError, DataError

@@ -1,67 +1,13 @@
-"""Boundary conditions by name, and the parts of the weak forms that elliptic engines share."""
+"""The parts of the weak forms that elliptic engines share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sciprob.engines.fenicsx_mesh import DistributedMesh, Value, evaluate, fenics
-from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
-from sciprob.spaces import FESpace
-from sciprob.spaces.mesh import Floats, Ints, Mesh
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What holds on which named part of the boundary; the rest has zero flux.
-
-    With n the outer normal and k the conductivity:
-
-    Args:
-        dirichlet: u = value. On nodes of two parts the one named last holds.
-        neumann: k du/dn = value.
-        robin: k du/dn + alpha u = value, as `(alpha, value)`.
-    """
-
-    dirichlet: Mapping[str, Value] = field(default_factory=dict)
-    neumann: Mapping[str, Value] = field(default_factory=dict)
-    robin: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
-
-    def check(self, mesh: Mesh) -> None:
-        """Refuse what has no meaning or no unique solution.
-
-        Raises:
-            DataError: If the mesh has no such boundary part.
-            ConfigError: If a part has two conditions.
-            UnsupportedProblemError: If there is neither a Dirichlet nor a Robin part.
-        """
-        names = [*self.dirichlet, *self.neumann, *self.robin]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            message = f"boundary part {twice[0]!r} should have one condition, it has two; remove one."
-            raise ConfigError(message)
-        boundary = set(map(tuple, mesh.boundary_facets.tolist()))
-        for name in names:
-            facets = np.sort(mesh.named_facets(name), axis=1).tolist()
-            if not facets or not boundary.issuperset(map(tuple, facets)):
-                message = f"the part {name!r} has facets inside the domain or none; conditions hold on its boundary."
-                raise DataError(message)
-        if not self.dirichlet and not self.robin:
-            message = "with Neumann conditions only the solution is not unique; add a Dirichlet or Robin part."
-            raise UnsupportedProblemError(message)
-
-    def dirichlet_values(self, space: FESpace) -> tuple[Ints, Floats]:
-        """Constrained degrees of freedom, ascending, and their values."""
-        values = np.full(space.size, np.nan)
-        nodes = space.points().numpy()
-        for name, value in self.dirichlet.items():
-            dofs = space.named_dofs(name)
-            values[dofs] = evaluate(value, nodes[dofs], f"Dirichlet value on {name!r}")
-        dofs = np.flatnonzero(~np.isnan(values))
-        return dofs, values[dofs]
+from sciprob.engines.conditions import Conditions, Value, evaluate
+from sciprob.engines.fenicsx_mesh import DistributedMesh, fenics
 
 
 class FormParts:

@@ -14,14 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sciprob.errors import DataError, require
+from sciprob.engines.conditions import evaluate
+from sciprob.errors import require
 from sciprob.spaces import FESpace, Mesh
 from sciprob.spaces.mesh import Floats, Ints
-
-Value = float | Callable[[torch.Tensor], Any]
-"""A number, or a function of points `(n, d)` (float64 tensor) that returns `(n,)` values."""
 
 
 @cache
@@ -161,18 +158,3 @@ class DofMap:
         if self.comm.size > 1:
             self.comm.Allreduce(fenics().MPI.IN_PLACE, parts)
         return parts
-
-
-def evaluate(value: Value, points: NDArray[np.float64], what: str) -> Floats:
-    """Values of a number or callable at points `(n, d)`.
-
-    Raises:
-        DataError: If they are not `(n,)` finite numbers.
-    """
-    raw = value(torch.tensor(points)) if callable(value) else value
-    values = np.asarray(raw, dtype=np.float64)
-    if values.shape not in ((), (len(points),)) or not np.isfinite(values).all():
-        given = f"shape {values.shape}" if np.isfinite(values).all() else "values that are not finite"
-        message = f"the {what} should give one finite number per point, ({len(points)},), got {given}."
-        raise DataError(message)
-    return np.array(np.broadcast_to(values, (len(points),)))

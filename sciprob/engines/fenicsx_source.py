@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sciprob.engines.fenicsx_forms import Conditions, FormParts
+from sciprob.engines.conditions import Conditions, Value
+from sciprob.engines.fenicsx_forms import FormParts
 from sciprob.engines.fenicsx_linear import Factorisation, assembled_rows, default_options, unique_prefix
-from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, Value, compile_form, fenics
+from sciprob.engines.fenicsx_mesh import DistributedMesh, DofMap, compile_form, fenics
 from sciprob.operators.algebra import Affine
 from sciprob.operators.base import ForwardOperator
 from sciprob.operators.host import HostLinearMap
