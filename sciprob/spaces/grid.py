@@ -17,8 +17,10 @@ class GridSpace(Space):
 
     Axis `i` of the tensor has `shape[i]` points named `dims[i]`, uniformly spaced from `lower[i]`
     to `upper[i]`. With `centring="node"` the first and last points lie on the bounds, with
-    `"cell"` (pixels, voxels) half a cell inside. Images have `dims = ("y", "x")`, y increasing
-    with the row. Points are always given in the order x, y, z, whatever the order of the axes.
+    `"cell"` (pixels, voxels) half a cell inside, with `"periodic"` the first lies on the lower bound
+    and the upper bound is the first point again: lower + i h, h = (upper - lower) / n. Images have
+    `dims = ("y", "x")`, y increasing with the row. Points are always given in the order x, y, z,
+    whatever the order of the axes.
     """
 
     lower: tuple[float, ...] = ()
@@ -31,8 +33,8 @@ class GridSpace(Space):
         if not (len(self.lower) == len(self.upper) == d):
             message = f"a grid of shape {self.shape} needs {d} bounds each way, got {self.lower} and {self.upper}."
             raise ShapeError(message)
-        if self.centring not in ("node", "cell"):
-            message = f"`centring` should be 'node' or 'cell', got {self.centring!r}."
+        if self.centring not in ("node", "cell", "periodic"):
+            message = f"`centring` should be 'node', 'cell' or 'periodic', got {self.centring!r}."
             raise ShapeError(message)
         if any(b <= a for a, b in zip(self.lower, self.upper, strict=True)):
             message = f"grid bounds should increase, got lower {self.lower} and upper {self.upper}."
@@ -51,8 +53,12 @@ class GridSpace(Space):
 
     def axis(self, i: int) -> Tensor:
         """Coordinates along axis `i`, `(shape[i],)`, float64."""
-        offset = 0.0 if self.centring == "node" else 0.5
-        return self.lower[i] + self.spacing[i] * (torch.arange(self.shape[i], dtype=torch.float64) + offset)
+        return self.lower[i] + self.spacing[i] * (torch.arange(self.shape[i], dtype=torch.float64) + self._offset)
+
+    @property
+    def _offset(self) -> float:
+        """Distance of the first point from the lower bound, in cells."""
+        return 0.5 if self.centring == "cell" else 0.0
 
     def points(self) -> Tensor:
         """All grid points `(size, d)`, columns in the order x, y, z."""
@@ -64,10 +70,13 @@ class GridSpace(Space):
         return sorted(range(len(self.dims)), key=lambda i: self.dims[i])
 
     def interpolation(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Multilinear interpolation, exact for multilinear fields; constant in the outer half cells.
+        """Multilinear interpolation, exact for multilinear fields.
+
+        Constant in the outer half cells of a cell-centred grid; a periodic grid is continued
+        periodically, so that its points may lie anywhere.
 
         Raises:
-            DataError: If a point lies outside the grid; the message names the first one.
+            DataError: If a point is not finite, or lies outside a bounded grid; the message names the first one.
         """
         d = len(self.shape)
         if points.ndim != 2 or points.shape[1] != d:
@@ -77,14 +86,18 @@ class GridSpace(Space):
         weight = torch.ones(len(points), 1, dtype=points.dtype, device=points.device)
         for i, column in sorted(zip(self._column_axes(), range(d), strict=True)):
             left, fraction = self._locate(points[:, column], i)
-            pair = torch.stack([left, (left + 1).clamp_max(self.shape[i] - 1)], dim=-1)
+            n = self.shape[i]
+            right = (left + 1) % n if self.centring == "periodic" else (left + 1).clamp_max(n - 1)
+            pair = torch.stack([left, right], dim=-1)
             share = torch.stack([1 - fraction, fraction], dim=-1)
-            index = (index[:, :, None] * self.shape[i] + pair[:, None, :]).flatten(1)
+            index = (index[:, :, None] * n + pair[:, None, :]).flatten(1)
             weight = (weight[:, :, None] * share[:, None, :]).flatten(1)
         return index, weight
 
     def _locate(self, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """Left neighbour and fraction along axis `i`."""
+        if self.centring == "periodic":
+            return self._locate_periodic(x, i)
         tolerance = 1e-9 * (self.upper[i] - self.lower[i])
         outside = ~((x >= self.lower[i] - tolerance) & (x <= self.upper[i] + tolerance))
         if bool(outside.any()):
@@ -92,7 +105,16 @@ class GridSpace(Space):
             bounds = f"[{self.lower[i]:g}, {self.upper[i]:g}]"
             message = f"point {row} has {self.dims[i]} = {float(x[row]):g}, outside {bounds}."
             raise DataError(message)
-        offset = 0.0 if self.centring == "node" else 0.5
-        s = ((x - self.lower[i]) / self.spacing[i] - offset).clamp(0, self.shape[i] - 1)
+        s = ((x - self.lower[i]) / self.spacing[i] - self._offset).clamp(0, self.shape[i] - 1)
         left = s.floor().clamp_max(max(self.shape[i] - 2, 0))
         return left.long(), s - left
+
+    def _locate_periodic(self, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Left neighbour, wrapped into the period, and fraction along axis `i`."""
+        if not bool(torch.isfinite(x).all()):
+            row = int((~torch.isfinite(x)).nonzero()[0])
+            message = f"point {row} has {self.dims[i]} = {float(x[row]):g}, which is not finite."
+            raise DataError(message)
+        s = (x - self.lower[i]) / self.spacing[i]
+        left = s.floor()
+        return left.long() % self.shape[i], s - left
