@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciprob.errors import SciprobWarning
 from sciprob.spaces import Space
 
 if TYPE_CHECKING:
@@ -71,3 +74,19 @@ def save(figure: Any, path: Path) -> Path:
     """Write a PNG."""
     figure.savefig(path, dpi=DPI, facecolor="white")
     return path
+
+
+def attempt(path: Path, write: Callable[[Path], Any]) -> list[Path]:
+    """Write one figure of a finished run; if that fails, warn and go on, because the numbers matter more.
+
+    Returns:
+        The path, or nothing.
+    """
+    try:
+        write(path)
+    except Exception as error:  # whatever goes wrong in one picture
+        path.unlink(missing_ok=True)
+        message = f"the figure {path.name} was not drawn ({type(error).__name__}: {error}); the results are complete."
+        warnings.warn(SciprobWarning(message), stacklevel=2)
+        return []
+    return [path]

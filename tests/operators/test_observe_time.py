@@ -100,14 +100,14 @@ def test_periodic_grids_wrap(n):
 
 
 def test_interpolation_converges_spectrally():
-    """exp(sin 2 pi x): the error falls faster than any power, to round-off at 48 points."""
+    """exp(sin 2 pi x): the error falls faster than any power, to round-off at 32 points."""
     x = random(100, 1, seed=3)
     errors = []
-    for n in (8, 16, 32, 48):
+    for n in (8, 14, 20, 32):
         space = grid((n,), ("x",), centring="periodic")
         value = SpectralObservation(space, space, x)((2 * math.pi * space.axis(0)).sin().exp())
         errors.append(float((value - (2 * math.pi * x[:, 0]).sin().exp()).abs().max()))
-    assert errors[0] > 1e-4 > errors[1] > 1e-8 > errors[2] > errors[3]
+    assert errors[0] > 1e-4 > errors[1] > 1e-7 > errors[2] > 1e-13
     assert errors[3] < 1e-13
 
 
