@@ -48,8 +48,8 @@ class Conditions:
     neumann: Mapping[str, Value] = field(default_factory=dict)
     robin: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
 
-    def check(self, mesh: Mesh) -> None:
-        """Refuse what has no meaning or no unique solution.
+    def check(self, mesh: Mesh, *, steady: bool = True) -> None:
+        """Refuse what has no meaning or, in a steady problem, no unique solution.
 
         Raises:
             DataError: If the mesh has no such boundary part.
@@ -67,7 +67,7 @@ class Conditions:
             if not facets or not boundary.issuperset(map(tuple, facets)):
                 message = f"the part {name!r} has facets inside the domain or none; conditions hold on its boundary."
                 raise DataError(message)
-        if not self.dirichlet and not self.robin:
+        if steady and not self.dirichlet and not self.robin:
             message = "with Neumann conditions only the solution is not unique; add a Dirichlet or Robin part."
             raise UnsupportedProblemError(message)
 
