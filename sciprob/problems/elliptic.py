@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sciprob.errors import ConfigError
 from sciprob.expressions import Expression
 from sciprob.io.mesh import load_mesh
 from sciprob.io.sensors import read_sensors
@@ -21,6 +20,7 @@ from sciprob.priors.fe_matern import FEMatern
 from sciprob.problems.point_sensors import FinerMeshSimulator, SensorLayout
 from sciprob.problems.problem import Info, Problem
 from sciprob.problems.registry import register
+from sciprob.problems.sensor_noise import SensorNoise
 from sciprob.problems.sensor_report import report_sensors
 from sciprob.random import Streams
 from sciprob.spaces import FESpace, Mesh
@@ -59,22 +59,6 @@ class MaternField:
         """The prior on a space."""
         mean = Expression(self.mean)(space.points()) if isinstance(self.mean, str) else self.mean
         return FEMatern(space, std=self.std, length=self.length, smoothness=self.smoothness, mean=mean)
-
-
-@dataclass(frozen=True)
-class SensorNoise:
-    """Independent Gaussian errors.
-
-    Args:
-        std: Standard deviation, in the unit of the state.
-    """
-
-    std: float
-
-    def __post_init__(self) -> None:
-        if not self.std > 0:
-            message = f"`std` of the noise should be positive, got {self.std}."
-            raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
