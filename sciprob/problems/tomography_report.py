@@ -168,7 +168,7 @@ def _std_title(numbers: dict[str, Any]) -> str:
     if "edge_error_seen" not in numbers:
         return title
     seen, unseen = numbers["edge_error_seen"], numbers["edge_error_unseen"]
-    return f"{title}\n(of the place of edges: {seen:.2f} mm seen, {unseen:.2f} mm unseen)"
+    return f"{title}\n(edges: {seen:.2f} mm seen, {unseen:.2f} mm unseen)"
 
 
 def _spread(image: Tensor) -> tuple[float, float]:
