@@ -1,0 +1,1 @@
+"""Equations for the spectral engine; import each from its module."""
