@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, polynomial_mask
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask
 from sciprob.errors import SciprobWarning
-from sciprob.spaces import GridSpace, Space
+from sciprob.spaces import Space
 
 
 class AllenCahnSpectral(SpectralEquation):
@@ -24,16 +25,15 @@ class AllenCahnSpectral(SpectralEquation):
     D |grad u|^2 / 2 + r (1 - u^2)^2 / 4, never grows for f = 0.
 
     Args:
-        grid: Periodic grid, or cell-centred one for bounded axes, 1 to 3 axes.
-        diffusivity: D > 0.
+        basis: Periodic, Dirichlet or Neumann, 1 to 3 axes.
+        diffusivity: D >= 0.
         reaction: r >= 0.
         forcing: f `(*grid.shape)`, constant in time; zero if absent.
-        boundary: `"periodic"`, `"dirichlet"` or `"neumann"`, or one per axis.
 
     Parameters that can be unknown: `initial`, `diffusivity`, `reaction` (scalars), `forcing` (grid).
 
     Raises:
-        ConfigError: For coefficients out of range.
+        DataError: On use, for negative coefficients.
 
     Warns:
         SciprobWarning: If the grid has fewer than two points per sqrt(D / r); the message says how many it needs.
@@ -43,14 +43,13 @@ class AllenCahnSpectral(SpectralEquation):
 
     def __init__(
         self,
-        grid: GridSpace,
+        basis: SpectralBasis,
         *,
         diffusivity: float = 1e-2,
         reaction: float = 1.0,
         forcing: Tensor | None = None,
-        boundary: str | tuple[str, ...] = "periodic",
     ) -> None:
-        basis = SpectralBasis(grid, boundary)
+        grid = basis.grid
         super().__init__(
             basis,
             parameters={
@@ -70,19 +69,25 @@ class AllenCahnSpectral(SpectralEquation):
         """R - D |k|^2, real."""
         return self.broadcast(p["reaction"]) + self.broadcast(p["diffusivity"]) * self.basis.laplacian(p["reaction"])
 
+    def prepare(self, p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The forcing in coefficients, dealiased."""
+        forcing = self.basis.to_spectral(p["forcing"])
+        return dict(p) | {"forcing": forcing * self._multipliers("mask", forcing)}
+
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-r u^3 + f, dealiased."""
         mask = self._multipliers("mask", u_hat)
         u = self.basis.to_grid(u_hat * mask)
-        return self.basis.to_spectral(p["forcing"] - self.broadcast(p["reaction"]) * u**3) * mask
+        reaction = self.broadcast(p["reaction"]) * mask
+        return p["forcing"] - reaction * self.basis.to_spectral(u.square() * u)
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse coefficients out of range; warn about layers that the grid does not resolve."""
-        check_sign("diffusivity", p["diffusivity"], zero=False)
-        check_sign("reaction", p["reaction"], zero=True)
+        refuse_negative(p["diffusivity"], "diffusivity")
+        refuse_negative(p["reaction"], "reaction")
         thinnest = float((p["diffusivity"] / p["reaction"]).detach().min().sqrt())
         coarsest = max(self.basis.grid.spacing)
-        if 2 * coarsest > thinnest:
+        if 2 * coarsest > thinnest > 0:
             sizes = tuple(
                 math.ceil(2 * (b - a) / thinnest)
                 for a, b in zip(self.basis.grid.lower, self.basis.grid.upper, strict=True)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.kuramoto_sivashinsky import refuse_planes
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, imaginary
-from sciprob.spaces import GridSpace, Space
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.kuramoto_sivashinsky import require_circle
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.spaces import Space
 
 
 class KortewegDeVriesSpectral(SpectralEquation):
@@ -22,7 +23,7 @@ class KortewegDeVriesSpectral(SpectralEquation):
     of speed c is (3 c / a) sech^2(sqrt(c / b) (x - c t) / 2).
 
     Args:
-        grid: Periodic grid with the one axis x.
+        basis: Periodic with one axis.
         convection: a.
         dispersion: b.
         viscosity: nu >= 0.
@@ -30,24 +31,23 @@ class KortewegDeVriesSpectral(SpectralEquation):
     Parameters that can be unknown: `initial`, `convection`, `dispersion`, `viscosity` (scalars).
 
     Raises:
-        ShapeError: If the grid has more than one axis.
-        ConfigError: For negative viscosities.
+        UnsupportedProblemError: For other bases.
+        DataError: On use, for negative viscosities.
 
     Source: Zabusky and Kruskal, Phys. Rev. Lett. 15 (1965).
     """
 
     def __init__(
-        self, grid: GridSpace, *, convection: float = 6.0, dispersion: float = 1.0, viscosity: float = 0.0
+        self, basis: SpectralBasis, *, convection: float = 6.0, dispersion: float = 1.0, viscosity: float = 0.0
     ) -> None:
-        refuse_planes(grid, "Korteweg-de Vries")
-        basis = SpectralBasis(grid)
+        require_circle(basis, "Korteweg-de Vries")
         names = ("convection", "dispersion", "viscosity")
         super().__init__(
             basis,
             parameters={name: Space((), name=name) for name in names},
             defaults=dict(zip(names, (convection, dispersion, viscosity), strict=True)),
         )
-        wavenumber = basis.wavenumber(grid.dims[0])
+        wavenumber = basis.wavenumber(basis.grid.dims[0])
         self._multipliers = Multipliers(
             mask=basis.dealias(), flux=imaginary(-0.5 * basis.dealias() * wavenumber), cube=wavenumber**3
         )
@@ -66,4 +66,4 @@ class KortewegDeVriesSpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative viscosities."""
-        check_sign("viscosity", p["viscosity"], zero=True)
+        refuse_negative(p["viscosity"], "viscosity")

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, imaginary
-from sciprob.errors import SciprobWarning, ShapeError
-from sciprob.spaces import GridSpace, Space
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.errors import DataError, SciprobWarning, UnsupportedProblemError
+from sciprob.spaces import Space
 
 
 class KuramotoSivashinskySpectral(SpectralEquation):
@@ -23,15 +24,15 @@ class KuramotoSivashinskySpectral(SpectralEquation):
     exponentially, so that compare them over a few units of time only.
 
     Args:
-        grid: Periodic grid with the one axis x.
+        basis: Periodic with one axis.
         anti_diffusion: a >= 0.
         hyperdiffusion: b > 0.
 
     Parameters that can be unknown: `initial`, `anti_diffusion`, `hyperdiffusion` (scalars).
 
     Raises:
-        ShapeError: If the grid has more than one axis.
-        ConfigError: For coefficients out of range.
+        UnsupportedProblemError: For other bases.
+        DataError: On use, for negative coefficients and b = 0, which is ill-posed.
 
     Warns:
         SciprobWarning: If the dealiased grid ends below four times the largest unstable wavenumber sqrt(a / b).
@@ -39,9 +40,8 @@ class KuramotoSivashinskySpectral(SpectralEquation):
     Source: Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005).
     """
 
-    def __init__(self, grid: GridSpace, *, anti_diffusion: float = 1.0, hyperdiffusion: float = 1.0) -> None:
-        refuse_planes(grid, "Kuramoto-Sivashinsky")
-        basis = SpectralBasis(grid)
+    def __init__(self, basis: SpectralBasis, *, anti_diffusion: float = 1.0, hyperdiffusion: float = 1.0) -> None:
+        require_circle(basis, "Kuramoto-Sivashinsky")
         names = ("anti_diffusion", "hyperdiffusion")
         super().__init__(
             basis,
@@ -49,7 +49,7 @@ class KuramotoSivashinskySpectral(SpectralEquation):
             defaults=dict(zip(names, (anti_diffusion, hyperdiffusion), strict=True)),
         )
         self._multipliers = Multipliers(
-            mask=basis.dealias(), flux=imaginary(-0.5 * basis.dealias() * basis.wavenumber(grid.dims[0]))
+            mask=basis.dealias(), flux=imaginary(-0.5 * basis.dealias() * basis.wavenumber(basis.grid.dims[0]))
         )
 
     def symbol(self, p: Mapping[str, Tensor]) -> Tensor:
@@ -65,8 +65,11 @@ class KuramotoSivashinskySpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse coefficients out of range; warn about a grid that cuts into the active modes."""
-        check_sign("anti_diffusion", p["anti_diffusion"], zero=True)
-        check_sign("hyperdiffusion", p["hyperdiffusion"], zero=False)
+        refuse_negative(p["anti_diffusion"], "anti_diffusion")
+        refuse_negative(p["hyperdiffusion"], "hyperdiffusion")
+        if bool((p["hyperdiffusion"] == 0).any()):
+            message = "`hyperdiffusion` should be positive, got 0, with which short waves grow without bound."
+            raise DataError(message)
         unstable = float((p["anti_diffusion"] / p["hyperdiffusion"]).detach().max().sqrt())
         highest = 2 / 3 * math.pi / self.basis.grid.spacing[0]
         if highest < 4 * unstable:
@@ -78,12 +81,12 @@ class KuramotoSivashinskySpectral(SpectralEquation):
             warnings.warn(message, SciprobWarning, stacklevel=2)
 
 
-def refuse_planes(grid: GridSpace, equation: str) -> None:
-    """Refuse grids with more than one axis.
+def require_circle(basis: SpectralBasis, equation: str) -> None:
+    """Refuse everything but one periodic axis.
 
     Raises:
-        ShapeError: Naming the equation.
+        UnsupportedProblemError: Naming the equation.
     """
-    if len(grid.shape) != 1:
-        message = f"the {equation} equation lives on a grid with one axis, got the axes {grid.dims}."
-        raise ShapeError(message)
+    if basis.boundary != ("periodic",):
+        message = f"the {equation} equation needs a basis with one periodic axis, got {basis.boundary}."
+        raise UnsupportedProblemError(message)

@@ -1,4 +1,4 @@
-"""Spectral multipliers and parameter checks that equations share."""
+"""Spectral multipliers that equations share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
-from sciprob.errors import ConfigError
 
 
 class Multipliers:
@@ -47,20 +46,3 @@ def polynomial_mask(basis: SpectralBasis, degree: int) -> Tensor:
         allowed = index.round().abs() * (degree + 1) < n
         keep = keep & allowed.reshape([-1 if j == i else 1 for j in range(keep.ndim)])
     return keep.double()
-
-
-def check_sign(name: str, value: Tensor, *, zero: bool) -> None:
-    """Refuse negative (and, unless `zero`, vanishing) or non-finite coefficients.
-
-    Raises:
-        ConfigError: Naming the first sample that is out of range.
-    """
-    flat = value.detach().reshape(len(value), -1)
-    low = flat < 0 if zero else flat <= 0
-    bad = (low | ~torch.isfinite(flat)).any(1)
-    if bool(bad.any()):
-        sample = int(bad.nonzero()[0])
-        wanted = "zero or positive" if zero else "positive"
-        worst = float(flat[sample].min())
-        message = f"`{name}` of sample {sample} should be {wanted} and finite, got {worst:g}; give a {wanted} value."
-        raise ConfigError(message)

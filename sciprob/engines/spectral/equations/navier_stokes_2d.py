@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, imaginary
-from sciprob.errors import ConfigError, ShapeError
-from sciprob.spaces import GridSpace, Space
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.spaces import Space
 
 
 class NavierStokes2DSpectral(SpectralEquation):
@@ -26,7 +27,7 @@ class NavierStokes2DSpectral(SpectralEquation):
     move the flow.
 
     Args:
-        grid: Periodic grid with the axes x and y in either order.
+        basis: Periodic, with the axes x and y in either order.
         viscosity: nu >= 0.
         drag: alpha >= 0 (Ekman friction).
         forcing: g, curl of the body force, `(*grid.shape)`, constant in time; zero if absent.
@@ -34,20 +35,18 @@ class NavierStokes2DSpectral(SpectralEquation):
     Parameters that can be unknown: `initial` (vorticity), `viscosity`, `drag` (scalars), `forcing` (grid).
 
     Raises:
-        ShapeError: If the grid does not have the axes x and y.
-        ConfigError: For negative viscosity or drag.
+        UnsupportedProblemError: For other bases.
+        DataError: On use, for negative viscosity or drag.
 
     Source: Basdevant, J. Comput. Phys. 50 (1983), for the four transforms; Kolmogorov flow: Meshalkin and
     Sinai, J. Appl. Math. Mech. 25 (1961).
     """
 
     def __init__(
-        self, grid: GridSpace, *, viscosity: float = 1e-3, drag: float = 0.0, forcing: Tensor | None = None
+        self, basis: SpectralBasis, *, viscosity: float = 1e-3, drag: float = 0.0, forcing: Tensor | None = None
     ) -> None:
-        if sorted(grid.dims) != ["x", "y"]:
-            message = f"plane Navier-Stokes flow needs a grid with the axes x and y, got {grid.dims}."
-            raise ShapeError(message)
-        basis = SpectralBasis(grid)
+        require_torus(basis, ("x", "y"))
+        grid = basis.grid
         super().__init__(
             basis,
             parameters={
@@ -73,7 +72,7 @@ class NavierStokes2DSpectral(SpectralEquation):
     @classmethod
     def kolmogorov(
         cls,
-        grid: GridSpace,
+        basis: SpectralBasis,
         *,
         viscosity: float = 1e-3,
         drag: float = 0.0,
@@ -87,6 +86,7 @@ class NavierStokes2DSpectral(SpectralEquation):
         Raises:
             ConfigError: If the wavenumber is not a positive integer that the grid resolves.
         """
+        grid = basis.grid
         axis = grid.dims.index("y")
         n, length = grid.shape[axis], grid.upper[axis] - grid.lower[axis]
         if not 0 < wavenumber <= (n - 1) // 3 or wavenumber != int(wavenumber):
@@ -95,18 +95,23 @@ class NavierStokes2DSpectral(SpectralEquation):
         k = 2 * math.pi * wavenumber / length
         profile = -amplitude * k * torch.cos(k * grid.axis(axis))
         forcing = profile.reshape([-1 if i == axis else 1 for i in range(2)]).expand(grid.shape).clone()
-        return cls(grid, viscosity=viscosity, drag=drag, forcing=forcing)
+        return cls(basis, viscosity=viscosity, drag=drag, forcing=forcing)
 
     def symbol(self, p: Mapping[str, Tensor]) -> Tensor:
         """-nu |k|^2 - alpha, real."""
         return self.broadcast(p["viscosity"]) * self.basis.laplacian(p["viscosity"]) - self.broadcast(p["drag"])
+
+    def prepare(self, p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The forcing in coefficients, dealiased."""
+        forcing = self.basis.to_spectral(p["forcing"])
+        return dict(p) | {"forcing": forcing * self._multipliers("mask", forcing)}
 
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-u . grad omega + g, dealiased."""
         u, v = self.velocity(u_hat).unbind(-3)
         stresses = torch.stack([u * v, (v - u) * (v + u)], dim=-3)
         convection = (self.basis.to_spectral(stresses) * self._multipliers("stress", u_hat)).sum(-3)
-        return convection + self.basis.to_spectral(p["forcing"]) * self._multipliers("mask", u_hat)
+        return convection + p["forcing"]
 
     def velocity(self, vorticity_hat: Tensor) -> Tensor:
         """Velocity (u, v) on the grid, `(*lead, 2, *grid)`, of the dealiased vorticity's coefficients."""
@@ -114,5 +119,16 @@ class NavierStokes2DSpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative viscosity and drag."""
-        check_sign("viscosity", p["viscosity"], zero=True)
-        check_sign("drag", p["drag"], zero=True)
+        refuse_negative(p["viscosity"], "viscosity")
+        refuse_negative(p["drag"], "drag")
+
+
+def require_torus(basis: SpectralBasis, axes: tuple[str, ...]) -> None:
+    """Refuse everything but periodic axes of the given names.
+
+    Raises:
+        UnsupportedProblemError: With the names.
+    """
+    if tuple(sorted(basis.grid.dims)) != axes or basis.bounded:
+        message = f"this flow needs a periodic basis with the axes {axes}, got {basis.grid.dims}, {basis.boundary}."
+        raise UnsupportedProblemError(message)

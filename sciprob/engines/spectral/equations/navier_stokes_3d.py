@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, imaginary
-from sciprob.errors import ShapeError
-from sciprob.spaces import GridSpace, Space
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.engines.spectral.equations.navier_stokes_2d import require_torus
+from sciprob.spaces import Space
 
 AXES = ("x", "y", "z")
 
@@ -26,7 +27,7 @@ class NavierStokes3DSpectral(SpectralEquation):
     divergence is not advected but decays.
 
     Args:
-        grid: Periodic grid with the axes x, y and z in any order.
+        basis: Periodic, with the axes x, y and z in any order.
         viscosity: nu >= 0.
         drag: alpha >= 0.
         forcing: f `(3, *grid.shape)`, constant in time; its gradient part does nothing. Zero if absent.
@@ -35,19 +36,17 @@ class NavierStokes3DSpectral(SpectralEquation):
     Parameters that can be unknown: `initial`, `viscosity`, `drag` (scalars), `forcing` (`(3, *grid)`).
 
     Raises:
-        ShapeError: If the grid does not have the axes x, y and z.
-        ConfigError: For negative viscosity or drag.
+        UnsupportedProblemError: For other bases.
+        DataError: On use, for negative viscosity or drag.
 
     Source: Canuto, Hussaini, Quarteroni and Zang, Spectral Methods (2007), section 3.3.
     """
 
     def __init__(
-        self, grid: GridSpace, *, viscosity: float = 1e-2, drag: float = 0.0, forcing: Tensor | None = None
+        self, basis: SpectralBasis, *, viscosity: float = 1e-2, drag: float = 0.0, forcing: Tensor | None = None
     ) -> None:
-        if sorted(grid.dims) != list(AXES):
-            message = f"Navier-Stokes flow in a box needs a grid with the axes x, y and z, got {grid.dims}."
-            raise ShapeError(message)
-        basis = SpectralBasis(grid)
+        require_torus(basis, AXES)
+        grid = basis.grid
         dims = ("component", *grid.dims)
         state = Space((3, *grid.shape), name="velocity", dims=dims, coords=grid.coords)
         force = Space(state.shape, name="forcing", dims=dims, coords=grid.coords)
@@ -75,6 +74,11 @@ class NavierStokes3DSpectral(SpectralEquation):
         """-nu |k|^2 - alpha, real."""
         return self.broadcast(p["viscosity"]) * self.basis.laplacian(p["viscosity"]) - self.broadcast(p["drag"])
 
+    def prepare(self, p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The forcing in coefficients, dealiased."""
+        forcing = self.basis.to_spectral(p["forcing"])
+        return dict(p) | {"forcing": forcing * self._multipliers("mask", forcing)}
+
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """P (f - div(u u)), dealiased."""
         mask = self._multipliers("mask", u_hat)
@@ -83,7 +87,7 @@ class NavierStokes3DSpectral(SpectralEquation):
         xx, yy, xy, xz, yz = self.basis.to_spectral(stresses).unbind(1)
         dx, dy, dz = self._multipliers("gradient", u_hat).unbind(0)
         divergence = torch.stack([dx * xx + dy * xy + dz * xz, dx * xy + dy * yy + dz * yz, dx * xz + dy * yz], dim=1)
-        return self.project_hat(self.basis.to_spectral(p["forcing"]) * mask - divergence)
+        return self.project_hat(p["forcing"] - divergence)
 
     def project_hat(self, u_hat: Tensor) -> Tensor:
         """Divergence-free part of coefficients `(*lead, 3, *spectral_shape)`; the mean stays."""
@@ -100,5 +104,5 @@ class NavierStokes3DSpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative viscosity and drag."""
-        check_sign("viscosity", p["viscosity"], zero=True)
-        check_sign("drag", p["drag"], zero=True)
+        refuse_negative(p["viscosity"], "viscosity")
+        refuse_negative(p["drag"], "drag")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.equations.multipliers import Multipliers, check_sign, polynomial_mask
-from sciprob.spaces import GridSpace, Space
+from sciprob.engines.spectral.equations.checks import refuse_negative
+from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask
+from sciprob.spaces import Space
 
 Reaction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
@@ -24,33 +25,31 @@ class ReactionDiffusionSpectral(SpectralEquation):
     since the odd extension of R(u) is not smooth.
 
     Args:
-        grid: Periodic grid, or cell-centred one for bounded axes.
+        basis: Periodic, Neumann or Dirichlet, 1 to 3 axes.
         reaction: R, a function of `u (B, [species], *grid)` and the parameters, each shaped to broadcast
             against one species `(B or 1, [1 or *grid])`; returns the shape of u.
         rates: Default value of every parameter of the reaction: a number, or a field `(*grid.shape)`.
         diffusivity: D, one number for one species, else one per species.
         species: Names of the species; the state is `(species, *grid)` if there are any.
         degree: Degree of R as a polynomial in u, for dealiasing.
-        boundary: `"periodic"`, `"dirichlet"` or `"neumann"`, or one per axis.
 
     Parameters that can be unknown: `initial`, `diffusivity` (scalar, or one per species) and the rates.
 
     Raises:
-        ConfigError: For negative diffusivities.
+        DataError: On use, for negative diffusivities.
     """
 
     def __init__(
         self,
-        grid: GridSpace,
+        basis: SpectralBasis,
         reaction: Reaction,
         rates: Mapping[str, float | Tensor],
         *,
         diffusivity: float | tuple[float, ...],
         species: tuple[str, ...] = (),
         degree: int = 2,
-        boundary: str | tuple[str, ...] = "periodic",
     ) -> None:
-        basis = SpectralBasis(grid, boundary)
+        grid = basis.grid
         values = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in rates.items()}
         spaces = {
             name: Space((), name=name) if value.ndim == 0 else Space(grid.shape, name=name, dims=grid.dims)
@@ -85,17 +84,16 @@ class ReactionDiffusionSpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative diffusivities."""
-        check_sign("diffusivity", p["diffusivity"], zero=True)
+        refuse_negative(p["diffusivity"].reshape(len(p["diffusivity"]), -1).amin(1), "diffusivity")
 
 
 class FisherKPPSpectral(ReactionDiffusionSpectral):
     """Fisher's equation u_t = D Laplace u + r u (1 - u): fronts that invade at the speed 2 sqrt(D r) or faster.
 
     Args:
-        grid: Periodic grid, or cell-centred one for bounded axes.
+        basis: Periodic, Neumann or (with algebraic accuracy) Dirichlet.
         diffusivity: D >= 0.
         growth: r, a number or a field `(*grid.shape)`.
-        boundary: `"periodic"`, `"neumann"` or `"dirichlet"` (accuracy is algebraic there).
 
     Source: Fisher, Annals of Eugenics 7 (1937); Ablowitz and Zeppetella, Bull. Math. Biol. 41 (1979) for
     an exact front.
@@ -103,45 +101,41 @@ class FisherKPPSpectral(ReactionDiffusionSpectral):
 
     def __init__(
         self,
-        grid: GridSpace,
+        basis: SpectralBasis,
         *,
         diffusivity: float = 1.0,
         growth: float | Tensor = 1.0,
-        boundary: str | tuple[str, ...] = "periodic",
     ) -> None:
-        super().__init__(grid, _logistic, {"growth": growth}, diffusivity=diffusivity, degree=2, boundary=boundary)
+        super().__init__(basis, _logistic, {"growth": growth}, diffusivity=diffusivity, degree=2)
 
 
 class GrayScottSpectral(ReactionDiffusionSpectral):
     """Gray and Scott's autocatalysis: u_t = D_u Laplace u - u v^2 + F (1 - u), v_t = D_v Laplace v + u v^2 - (F + k) v.
 
     Args:
-        grid: Periodic grid, or cell-centred one for bounded axes.
+        basis: Periodic or Neumann.
         diffusivity: D_u, D_v.
         feed: F, a number or a field.
         kill: k, a number or a field.
-        boundary: `"periodic"` or `"neumann"`.
 
     Source: Pearson, Science 261 (1993).
     """
 
     def __init__(
         self,
-        grid: GridSpace,
+        basis: SpectralBasis,
         *,
         diffusivity: tuple[float, float] = (2e-5, 1e-5),
         feed: float | Tensor = 0.04,
         kill: float | Tensor = 0.06,
-        boundary: str | tuple[str, ...] = "periodic",
     ) -> None:
         super().__init__(
-            grid,
+            basis,
             _gray_scott,
             {"feed": feed, "kill": kill},
             diffusivity=diffusivity,
             species=("u", "v"),
             degree=3,
-            boundary=boundary,
         )
 
 
