@@ -48,9 +48,11 @@ def sample_fgn(
     """
     r = fgn_autocovariance(n + 1, hurst, step=step, normalisation=normalisation)
     row = torch.cat([r, r[..., 1:-1].flip(-1)], dim=-1)
-    spectrum = torch.fft.rfft(row).real.clamp_min(0)  # negative by rounding only
-    white = randn((*shape, *row.shape), r.detach(), generator)
-    paths: Tensor = torch.fft.irfft(torch.fft.rfft(white) * spectrum.sqrt(), n=row.shape[-1])[..., :n]
+    paths = randn((*shape, *row.shape), r.detach(), generator)
+    if paths.numel():  # torch has no FFT of empty batches
+        spectrum = torch.fft.rfft(row).real.clamp_min(0)  # negative by rounding only
+        paths = torch.fft.irfft(torch.fft.rfft(paths) * spectrum.sqrt(), n=row.shape[-1])
+    paths = paths[..., :n]
     return paths.to(hurst.dtype) if isinstance(hurst, Tensor) and hurst.is_floating_point() else paths
 
 
