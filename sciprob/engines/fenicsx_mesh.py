@@ -17,7 +17,7 @@ import torch
 
 from sciprob.engines.conditions import evaluate
 from sciprob.errors import require
-from sciprob.spaces import FESpace, Mesh
+from sciprob.spaces import FESpace, Mesh, Space
 from sciprob.spaces.mesh import Floats, Ints
 
 
@@ -124,7 +124,7 @@ class DofMap:
     def __init__(self, mesh: DistributedMesh, space: FESpace) -> None:
         fx = fenics()
         self.comm = mesh.comm
-        self.space = space
+        self.space: Space = space
         self.V = fx.fem.functionspace(mesh.domain, ("Lagrange", space.degree))
         index_map = self.V.dofmap.index_map
         self.owned = int(index_map.size_local)
