@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,15 @@ class SpectralEquation(nn.Module):
         parameters: Space of everything but the state that can be made unknown, by name.
         defaults: Value of each parameter, `(*space.shape)`; kept in float64 (buffers `default_<name>`).
 
+    Attributes:
+        affine: Names (with `"initial"`) in which the solution is jointly affine.
+
     Raises:
         ShapeError: If the state does not end in the grid's shape or a default does not fit its space.
         ConfigError: If parameters and defaults have different names.
     """
+
+    affine: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

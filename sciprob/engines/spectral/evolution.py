@@ -15,7 +15,7 @@ from sciprob.engines.spectral.march import March, segments
 from sciprob.engines.spectral.schemes import scheme_named
 from sciprob.engines.spectral.step_size import choose_step
 from sciprob.errors import ConfigError
-from sciprob.operators.base import ForwardOperator
+from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.spaces import ProductSpace, Space
 
 
@@ -77,6 +77,12 @@ class Evolution(ForwardOperator):
     def _apply_batched(self, m: Any) -> Any:
         inputs = tuple(m[name] for name in self._march.unknown) if isinstance(self.domain, ProductSpace) else (m,)
         return differentiable_march(self._march, self._stats, inputs)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Both derivative actions; `LINEAR` where the solution is affine in all unknowns."""
+        affine = set(self._march.unknown) <= self.equation.affine
+        return super().capabilities | ({Capability.LINEAR} if affine else set())
 
     @property
     def n_steps(self) -> int:
