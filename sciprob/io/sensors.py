@@ -5,7 +5,8 @@
     0.81,0.44,0.0540,0.001
 
 One row per measurement, numbers with a decimal point, columns in any order, `z` too in three
-dimensions. Empty lines and lines that start with `#` are skipped. Several rows may share a place.
+dimensions and `time` where states change. Empty lines and lines that start with `#` are skipped.
+Several rows may share a place.
 """
 
 from __future__ import annotations
@@ -33,28 +34,33 @@ class Sensors:
         values: What was measured, `(n,)`.
         std: Standard deviation of each value's error, `(n,)`, positive.
         lines: Line of the file each came from, counted from 1.
+        times: When, `(n,)`; None for stationary fields.
     """
 
     points: Tensor
     values: Tensor
     std: Tensor
     lines: tuple[int, ...]
+    times: Tensor | None = None
 
 
-def read_sensors(path: str | Path, space: Space) -> Sensors:
+def read_sensors(path: str | Path, space: Space, *, interval: tuple[float, float] | None = None) -> Sensors:
     """Read and check a file of point measurements.
 
     Args:
         path: CSV file with a header line.
         space: Space of the measured field; gives the coordinates' names and says what is inside.
+        interval: First and last time of a field that changes; the file then has a column `time`.
 
     Raises:
         DataError: In one sentence with the row (line of the file, counted from 1) and the remedy: for a file
             that cannot be read, missing or unknown columns, rows of the wrong length, text, NaN or
-            infinite values, a standard deviation that is not positive, a point outside the domain.
+            infinite values, a standard deviation that is not positive, a point outside the domain or a time
+            outside the interval.
     """
     path = Path(path)
-    columns = [*(axis for axis in "xyz" if axis in space.coords), "value", "std"]
+    axes = [axis for axis in "xyz" if axis in space.coords]
+    columns = [*axes, *([] if interval is None else ["time"]), "value", "std"]
     rows = list(_rows(path))
     if not rows:
         message = f"`{path.name}` is empty; its first line should be `{','.join(columns)}`."
@@ -67,8 +73,11 @@ def read_sensors(path: str | Path, space: Space) -> Sensors:
     lines = tuple(line for line, _ in rows[1:])
     _warn_of_repeats(path.name, lines, numbers)
     table = torch.tensor(numbers, dtype=torch.float64)
-    sensors = Sensors(table[:, :-2].contiguous(), table[:, -2].contiguous(), table[:, -1].contiguous(), lines)
+    points, values, std = table[:, : len(axes)].contiguous(), table[:, -2].contiguous(), table[:, -1].contiguous()
+    sensors = Sensors(points, values, std, lines, None if interval is None else table[:, len(axes)].contiguous())
     _check_inside(path.name, sensors, space)
+    if interval is not None:
+        _check_times(path.name, sensors, *interval)
     return sensors
 
 
@@ -157,6 +166,17 @@ def _check_inside(name: str, sensors: Sensors, space: Space) -> None:
                 message = f"row {line} of `{name}` {str(error).removeprefix('point 0 ')}"
                 raise DataError(message) from None
         raise
+
+
+def _check_times(name: str, sensors: Sensors, first: float, last: float) -> None:
+    assert sensors.times is not None
+    for line, time in zip(sensors.lines, sensors.times.tolist(), strict=True):
+        if not first <= time <= last:
+            message = (
+                f"row {line} of `{name}` has time = {time:g}, outside the interval [{first:g}, {last:g}] of the "
+                "problem; correct it, or extend the problem's final time."
+            )
+            raise DataError(message)
 
 
 def _listed(names: list[str]) -> str:

@@ -26,6 +26,7 @@ _KINDS: dict[str, type] = {}
 _MODULES = {
     "darcy-sensors": "sciprob.problems.elliptic",
     "poisson-source": "sciprob.problems.elliptic",
+    "darcy-grid": "sciprob.problems.darcy_grid",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
