@@ -1,22 +1,31 @@
-"""The bridge between autograd and a host engine: value, reverse mode, forward mode and `vmap`."""
+"""The bridge between autograd and an implicit solve: value, reverse mode, forward mode and `vmap`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sciprob.operators.host import HostOperator
-
 _SECOND_DERIVATIVE = (
-    "second derivatives of a host operator are not available; detach `m`, or use Gauss-Newton products "
+    "second derivatives of an implicit solve are not available; detach `m`, or use Gauss-Newton products "
     "(jvp, then vjp), which need first derivatives only."
 )
 
 
-def differentiable_solve(m: Tensor, op: HostOperator) -> Tensor:
+class ImplicitSolve(Protocol):
+    """What the bridge needs: states on one batch axis, and derivatives at them that autograd does not see into."""
+
+    def solve_states(self, m: Tensor) -> Tensor:
+        """U = S(m), `(B, *domain)` -> `(B, *codomain)`."""
+        ...
+
+    def differentiate(self, m: Tensor, u: Tensor, w: Tensor, *, transpose: bool) -> Tensor:
+        """Row by row J(m) w, or J(m)^T w, at the states u = S(m)."""
+        ...
+
+
+def differentiable_solve(m: Tensor, op: ImplicitSolve) -> Tensor:
     """U = S(m) on one batch axis, differentiable once in either mode and mappable by `vmap`."""
     u: Tensor = _Solve.apply(m, op)
     return u
@@ -26,7 +35,7 @@ class _Solve(torch.autograd.Function):
     """m -> u as one differentiable function; `forward` without context, as `torch.func` requires."""
 
     @staticmethod
-    def forward(m: Tensor, op: HostOperator) -> Tensor:
+    def forward(m: Tensor, op: ImplicitSolve) -> Tensor:
         return op.solve_states(m)
 
     @staticmethod
@@ -44,7 +53,7 @@ class _Solve(torch.autograd.Function):
         return _Derivative.apply(*ctx.saved_tensors, tangents[0], ctx.op, False)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], m: Tensor, op: HostOperator) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], m: Tensor, op: ImplicitSolve) -> Any:
         m = m.movedim(in_dims[0], 0)
         return _Solve.apply(m.flatten(0, 1), op).unflatten(0, m.shape[:2]), 0
 
@@ -53,7 +62,7 @@ class _Derivative(torch.autograd.Function):
     """J(m) w (tangent) or J(m)^T w (adjoint), linear in w, each the transpose of the other."""
 
     @staticmethod
-    def forward(m: Tensor, u: Tensor, w: Tensor, op: HostOperator, transpose: bool) -> Tensor:
+    def forward(m: Tensor, u: Tensor, w: Tensor, op: ImplicitSolve, transpose: bool) -> Tensor:
         return op.differentiate(m, u, w, transpose=transpose)
 
     @staticmethod
@@ -85,7 +94,7 @@ class _Derivative(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], m: Tensor, u: Tensor, w: Tensor, op: HostOperator, transpose: bool
+        info: Any, in_dims: tuple[Any, ...], m: Tensor, u: Tensor, w: Tensor, op: ImplicitSolve, transpose: bool
     ) -> Any:
         m, u, w = (
             x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
