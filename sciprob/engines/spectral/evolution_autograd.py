@@ -119,7 +119,8 @@ def _merge(size: int, in_dims: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> 
         x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)
         for x, axis in zip(tensors, in_dims, strict=True)
     ]
-    return [x.reshape(size * x.shape[1], *x.shape[2:]) for x in moved]
+    # contiguous, because forward mode refuses expanded tensors
+    return [x.reshape(size * x.shape[1], *x.shape[2:]).contiguous() for x in moved]
 
 
 def _split(size: int, x: Tensor) -> Tensor:
