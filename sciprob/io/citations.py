@@ -101,6 +101,16 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         pages="451--559",
         doi="10.1017/S0962492910000061",
     ),
+    "coxmatthews2002": _article(
+        "Cox, S. M. and Matthews, P. C.",
+        "Exponential Time Differencing for Stiff Systems",
+        "Journal of Computational Physics",
+        2002,
+        volume="176",
+        number="2",
+        pages="430--455",
+        doi="10.1006/jcph.2002.6995",
+    ),
     "lindgren2011": _article(
         'Lindgren, Finn and Rue, H{\\aa}vard and Lindstr{\\"o}m, Johan',
         "An explicit link between {Gaussian} fields and {Gaussian} {Markov} random fields: "

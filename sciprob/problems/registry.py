@@ -27,6 +27,13 @@ _MODULES = {
     "darcy-sensors": "sciprob.problems.elliptic",
     "poisson-source": "sciprob.problems.elliptic",
     "darcy-grid": "sciprob.problems.darcy_grid",
+    "advection": "sciprob.problems.evolution_line",
+    "burgers-initial": "sciprob.problems.evolution_line",
+    "burgers-viscosity": "sciprob.problems.evolution_line",
+    "allen-cahn": "sciprob.problems.evolution_plane",
+    "heat-source": "sciprob.problems.evolution_plane",
+    "navier-stokes-forcing": "sciprob.problems.evolution_plane",
+    "navier-stokes-initial": "sciprob.problems.evolution_plane",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
