@@ -1,0 +1,3 @@
+// The same channel with shorter edges: data of problems that are solved on `cylinder`.
+DefineConstant[ size = 0.045 ];
+Include "cylinder.geo";
