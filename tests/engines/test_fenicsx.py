@@ -197,7 +197,7 @@ def test_source_and_conductivity_engines_agree() -> None:
     second = elliptic_operator(mesh, 2, source=source, **conditions)
     m, f = second.domain.points()[:, 0], source(first.domain.points())
     assert (first(f) - second(m)).abs().max() < 1e-12
-    assert not first.linear
+    assert first.linear  # as affine maps are for solvers
     value, jacobian = first.linearise(f)
     assert torch.allclose(value, first(f))
     assert first.stats.factorisations == 1
