@@ -12,7 +12,7 @@ from torch import Tensor
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
 from sciprob.engines.spectral.equations.checks import refuse_negative
-from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask
+from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask, real
 from sciprob.errors import SciprobWarning
 from sciprob.spaces import Space
 
@@ -63,7 +63,7 @@ class AllenCahnSpectral(SpectralEquation):
                 "forcing": torch.zeros(grid.shape, dtype=torch.float64) if forcing is None else forcing,
             },
         )
-        self._multipliers = Multipliers(mask=polynomial_mask(basis, 3))
+        self._multipliers = Multipliers(mask=real(polynomial_mask(basis, 3)))
 
     def symbol(self, p: Mapping[str, Tensor]) -> Tensor:
         """R - D |k|^2, real."""
@@ -79,7 +79,7 @@ class AllenCahnSpectral(SpectralEquation):
         mask = self._multipliers("mask", u_hat)
         u = self.basis.to_grid(u_hat * mask)
         reaction = self.broadcast(p["reaction"]) * mask
-        return p["forcing"] - reaction * self.basis.to_spectral(u.square() * u)
+        return torch.addcmul(p["forcing"], self.basis.to_spectral(u.square() * u), reaction, value=-1)
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse coefficients out of range; warn about layers that the grid does not resolve."""

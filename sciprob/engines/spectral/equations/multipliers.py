@@ -29,6 +29,11 @@ class Multipliers:
         return self._cache[key]
 
 
+def real(value: Tensor) -> Tensor:
+    """A real tensor as a complex one, so that products with coefficients need no conversion on the way."""
+    return torch.complex(value, torch.zeros_like(value))
+
+
 def imaginary(value: Tensor) -> Tensor:
     """I times a real tensor."""
     return torch.complex(torch.zeros_like(value), value)

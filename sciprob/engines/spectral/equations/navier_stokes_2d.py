@@ -12,7 +12,7 @@ from torch import Tensor
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
 from sciprob.engines.spectral.equations.checks import refuse_negative
-from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary, real
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.spaces import Space
 
@@ -65,8 +65,9 @@ class NavierStokes2DSpectral(SpectralEquation):
         inverse = torch.where(square > 0, 1 / square.clamp_min(1e-300), 0.0)
         self._multipliers = Multipliers(
             velocity=imaginary(torch.stack([ky * inverse, -kx * inverse]) * mask),
-            stress=torch.stack([(kx.square() - ky.square()) * mask, kx * ky * mask]),
-            mask=mask,
+            shear=real((kx.square() - ky.square()) * mask),
+            normal=real(kx * ky * mask),
+            mask=real(mask),
         )
 
     @classmethod
@@ -109,9 +110,9 @@ class NavierStokes2DSpectral(SpectralEquation):
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-u . grad omega + g, dealiased."""
         u, v = self.velocity(u_hat).unbind(-3)
-        stresses = torch.stack([u * v, (v - u) * (v + u)], dim=-3)
-        convection = (self.basis.to_spectral(stresses) * self._multipliers("stress", u_hat)).sum(-3)
-        return convection + p["forcing"]
+        shear, normal = self.basis.to_spectral(torch.stack([u * v, (v - u) * (v + u)], dim=-3)).unbind(-3)
+        rate = torch.addcmul(p["forcing"], shear, self._multipliers("shear", u_hat))
+        return torch.addcmul(rate, normal, self._multipliers("normal", u_hat))
 
     def velocity(self, vorticity_hat: Tensor) -> Tensor:
         """Velocity (u, v) on the grid, `(*lead, 2, *grid)`, of the dealiased vorticity's coefficients."""

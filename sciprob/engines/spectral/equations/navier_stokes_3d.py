@@ -10,7 +10,7 @@ from torch import Tensor
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
 from sciprob.engines.spectral.equations.checks import refuse_negative
-from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary
+from sciprob.engines.spectral.equations.multipliers import Multipliers, imaginary, real
 from sciprob.engines.spectral.equations.navier_stokes_2d import require_torus
 from sciprob.spaces import Space
 
@@ -68,7 +68,7 @@ class NavierStokes3DSpectral(SpectralEquation):
         k = torch.stack([basis.wavenumber(axis).expand(basis.spectral_shape) for axis in AXES])
         square = k.square().sum(0)
         direction = k * torch.where(square > 0, 1 / square.clamp_min(1e-300).sqrt(), 0.0)
-        self._multipliers = Multipliers(mask=mask, direction=direction, gradient=imaginary(k * mask))
+        self._multipliers = Multipliers(mask=real(mask), direction=real(direction), gradient=imaginary(k * mask))
 
     def symbol(self, p: Mapping[str, Tensor]) -> Tensor:
         """-nu |k|^2 - alpha, real."""

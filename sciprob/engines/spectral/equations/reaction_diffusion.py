@@ -10,7 +10,7 @@ from torch import Tensor
 from sciprob.engines.spectral.basis import SpectralBasis
 from sciprob.engines.spectral.equation import SpectralEquation
 from sciprob.engines.spectral.equations.checks import refuse_negative
-from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask
+from sciprob.engines.spectral.equations.multipliers import Multipliers, polynomial_mask, real
 from sciprob.spaces import Space
 
 Reaction = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
@@ -63,7 +63,7 @@ class ReactionDiffusionSpectral(SpectralEquation):
             defaults={"diffusivity": torch.as_tensor(diffusivity, dtype=torch.float64), **values},
         )
         self.reaction, self.species = reaction, species
-        self._multipliers = Multipliers(mask=polynomial_mask(basis, degree))
+        self._multipliers = Multipliers(mask=real(polynomial_mask(basis, degree)))
 
     def symbol(self, p: Mapping[str, Tensor]) -> Tensor:
         """-D |k|^2, real."""
