@@ -72,6 +72,22 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
             "doi": "10.5281/zenodo.10447666",
         },
     ),
+    "schaefer1996": _chapter(
+        'Sch{\\"a}fer, Michael and Turek, Stefan and Durst, Franz and Krause, Egon and Rannacher, Rolf',
+        "Benchmark Computations of Laminar Flow Around a Cylinder",
+        "Flow Simulation with High-Performance Computers II",
+        1996,
+        pages="547--566",
+        doi="10.1007/978-3-322-89849-4_39",
+    ),
+    "vadeboncoeur2023": _chapter(
+        "Vadeboncoeur, Arnaud and Kazlauskaite, Ieva and Papandreou, Yanni and Cirak, Fehmi and "
+        'Girolami, Mark and Akyildiz, {\\"O}mer Deniz',
+        "Random Grid Neural Processes for Parametric Partial Differential Equations",
+        "Proceedings of the 40th International Conference on Machine Learning",
+        2023,
+        pages="34759--34778",
+    ),
     "amestoy2001": _article(
         "Amestoy, Patrick R. and Duff, Iain S. and L'Excellent, Jean-Yves and Koster, Jacko",
         "A Fully Asynchronous Multifrontal Solver Using Distributed Dynamic Scheduling",
