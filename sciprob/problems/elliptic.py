@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from sciprob.engines.choice import Engine, elliptic_engine
 from sciprob.expressions import Expression
 from sciprob.io.mesh import load_mesh
 from sciprob.io.sensors import read_sensors
@@ -74,6 +75,7 @@ class SensorProblem:
         dirichlet: Values of the state on named parts of the boundary, numbers or formulas; the rest is
             impermeable.
         seed: Seed of truth and noise.
+        engine: `fenicsx`, `torch`, or `auto`: torch where there is a CUDA device or no FEniCSx.
     """
 
     words: ClassVar[Info] = Info()
@@ -85,6 +87,7 @@ class SensorProblem:
     sensors: SensorLayout = field(default_factory=SensorLayout)
     degree: Literal[1, 2] = 1
     seed: int = 0
+    engine: Engine = "auto"
 
     def state_operator(self, mesh: Mesh) -> ForwardOperator:
         """The forward model on a mesh: unknown -> full state u."""
@@ -100,7 +103,7 @@ class SensorProblem:
         Raises:
             ConfigError: For settings out of range or unknown meshes.
             DataError: For an unusable file or sensors outside the domain.
-            MissingExtraError: If FEniCSx is not installed.
+            MissingExtraError: If the engine is `fenicsx` and not installed.
         """
         state = self.state_operator(load_mesh(self.mesh.inversion))
         measured = None if data is None else read_sensors(data, state.codomain)
@@ -141,6 +144,7 @@ class DarcySensors(SensorProblem):
         sensors: Where the sensors stand; with `--data` the file says it.
         degree: Polynomial degree of the state's elements, 1 or 2; the unknown is piecewise linear.
         seed: Seed of truth and noise.
+        engine: `fenicsx`, `torch`, or `auto`: torch where there is a CUDA device or no FEniCSx.
     """
 
     words: ClassVar[Info] = Info(
@@ -155,9 +159,11 @@ class DarcySensors(SensorProblem):
 
     def state_operator(self, mesh: Mesh) -> ForwardOperator:
         """The nonlinear map m -> u."""
-        from sciprob.engines.fenicsx import elliptic_operator
-
-        return elliptic_operator(mesh, self.degree, source=_value(self.source), dirichlet=_values(self.dirichlet))
+        engine = elliptic_engine(self.engine)
+        operator: ForwardOperator = engine.elliptic_operator(
+            mesh, self.degree, source=_value(self.source), dirichlet=_values(self.dirichlet)
+        )
+        return operator
 
 
 @register("poisson-source")
@@ -176,6 +182,7 @@ class PoissonSource(SensorProblem):
         sensors: Where the sensors stand; with `--data` the file says it.
         degree: Polynomial degree of the state's elements, 1 or 2; the unknown is piecewise linear.
         seed: Seed of truth and noise.
+        engine: `fenicsx`, `torch`, or `auto`: torch where there is a CUDA device or no FEniCSx.
     """
 
     words: ClassVar[Info] = Info(
@@ -190,11 +197,11 @@ class PoissonSource(SensorProblem):
 
     def state_operator(self, mesh: Mesh) -> ForwardOperator:
         """The map m -> u, linear if all values in `dirichlet` are zero."""
-        from sciprob.engines.fenicsx import source_operator
-
-        return source_operator(
+        engine = elliptic_engine(self.engine)
+        operator: ForwardOperator = engine.source_operator(
             mesh, self.degree, conductivity=_value(self.conductivity), dirichlet=_values(self.dirichlet)
         )
+        return operator
 
 
 def _value(value: float | str) -> float | Expression:

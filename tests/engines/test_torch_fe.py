@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -341,19 +339,3 @@ def test_bad_settings_are_refused() -> None:
         elliptic_operator(mesh, dirichlet={"left": 0.0}, quadrature_degree=0)
     with pytest.raises(UnsupportedProblemError, match="'raise' or 'nan', got 'skip'"):
         elliptic_operator(mesh, dirichlet={"left": 0.0}, on_failure="skip")
-
-
-def test_works_without_fenicsx() -> None:
-    """In a process where FEniCSx cannot be imported."""
-    program = """
-import sys
-for name in ("dolfinx", "dolfinx_solver", "petsc4py", "mpi4py", "ufl", "basix"):
-    sys.modules[name] = None
-import torch
-from sciprob.engines.torch_fe import elliptic_operator
-from sciprob.spaces import box_mesh
-operator = elliptic_operator(box_mesh((3, 3)), dirichlet={"left": 0.0, "right": 1.0})
-u = operator(torch.zeros(16, dtype=torch.float64))
-assert torch.allclose(u, operator.codomain.coords["x"])
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
