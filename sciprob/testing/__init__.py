@@ -2,5 +2,6 @@
 
 from sciprob.testing.checks import adjoint_defect, loglog_fit, taylor_orders
 from sciprob.testing.conformance import OperatorConformance
+from sciprob.testing.residual_conformance import ResidualConformance
 
-__all__ = ["OperatorConformance", "adjoint_defect", "loglog_fit", "taylor_orders"]
+__all__ = ["OperatorConformance", "ResidualConformance", "adjoint_defect", "loglog_fit", "taylor_orders"]
