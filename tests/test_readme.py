@@ -10,7 +10,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-FIRST, OPERATOR, CONFORMANCE = BLOCKS
+FIRST, EVOLUTION, OPERATOR, CONFORMANCE = BLOCKS
 
 
 def test_the_first_example_gives_a_posterior(tmp_path, monkeypatch):
@@ -23,6 +23,16 @@ def test_the_first_example_gives_a_posterior(tmp_path, monkeypatch):
     covered = (names["low"] <= problem.truth) & (problem.truth <= names["high"])
     assert 0.75 < covered.double().mean() <= 1.0
     assert names["draws"].shape == (64, *posterior.space.shape)
+
+
+def test_an_ensemble_of_flows_has_gradients():
+    names: dict = {}
+    exec(compile(EVOLUTION, "README", "exec"), names)
+    trajectories = names["trajectories"]
+    assert trajectories.shape == (16, 2, 64, 64)
+    assert (trajectories.square().sum((-2, -1)).diff(dim=1) < 0).all()  # without forcing enstrophy decays
+    mean = torch.full_like(names["gradient"], 1.0 * 2)  # the mean of the vorticity is conserved, at both times
+    torch.testing.assert_close(names["gradient"], mean, rtol=0, atol=1e-3)
 
 
 def test_an_own_operator_takes_at_most_thirty_lines_and_works():
