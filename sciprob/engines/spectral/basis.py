@@ -68,11 +68,15 @@ class SpectralBasis:
                 odd = (self.boundary[i] == "dirichlet") != (self.grid.dims[i] in flipped)
                 image = u.flip(axis)
                 u = torch.cat([u, -image if odd else image], dim=axis)
+        if u.numel() == 0:  # FFT libraries refuse empty batches
+            return u.new_zeros(*u.shape[: -len(self._axes)], *self.spectral_shape, dtype=u.dtype.to_complex())
         u_hat: Tensor = torch.fft.rfftn(u, dim=self._axes)
         return u_hat
 
     def to_grid(self, u_hat: Tensor) -> Tensor:
         """Grid values of coefficients, the inverse of `to_spectral`."""
+        if u_hat.numel() == 0:
+            return u_hat.real.new_zeros(*u_hat.shape[: -len(self._axes)], *self.grid.shape)
         u: Tensor = torch.fft.irfftn(u_hat, s=self.extended_shape, dim=self._axes)
         for i, axis in enumerate(self._axes):
             if self.boundary[i] != "periodic":

@@ -29,12 +29,15 @@ class SpectralEquation(nn.Module):
     Attributes:
         affine: Names (with `"initial"`) in which the solution is jointly affine.
 
+        optional: Parameters that are left out of `p` where they are known to be zero.
+
     Raises:
         ShapeError: If the state does not end in the grid's shape or a default does not fit its space.
         ConfigError: If parameters and defaults have different names.
     """
 
     affine: ClassVar[frozenset[str]] = frozenset()
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

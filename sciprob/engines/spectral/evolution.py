@@ -98,7 +98,7 @@ def equation_state(equation: SpectralEquation, initial: Tensor) -> Tensor:
 
 def _checked_times(times: Sequence[float] | Tensor) -> tuple[float, ...]:
     values = tuple(float(t) for t in times)
-    if not values or values[0] < 0 or any(b <= a for a, b in pairwise(values)):
+    if not values or not values[0] >= 0 or any(not b > a for a, b in pairwise(values)):
         message = f"`times` should be one or more increasing numbers from 0 on, got {list(values)[:8]}."
         raise ConfigError(message)
     return values

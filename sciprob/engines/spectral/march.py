@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sciprob.engines.spectral.equation import SpectralEquation
-from sciprob.engines.spectral.schemes import Exponential, Scheme
+from sciprob.engines.spectral.schemes import Exponential, Nonlinear, Scheme, in_place
 from sciprob.errors import ConvergenceError
 
 
@@ -70,7 +71,8 @@ class March:
     ) -> None:
         self.equation, self.scheme, self.pieces, self.unknown = equation, scheme, list(pieces), unknown
         self.initial, self.n_times = initial, n_times
-        self._known: dict[tuple[torch.dtype, torch.device], Constants] = {}
+        self._outputs_initial = all(piece.output != 0 for piece in pieces)  # the first output time is 0
+        self._known: dict[tuple[Any, ...], Constants] = {}
 
     def run(self, inputs: Sequence[Tensor], *, store: bool) -> tuple[Tensor, Tensor]:
         """Values at the output times `(B, n_times, *state)` and, if asked, states at the pieces' starts `(B, S, ...)`.
@@ -83,38 +85,45 @@ class March:
         batch = len(inputs[0])
         values = inputs[0].new_empty(batch, self.n_times, *self.equation.state.shape)
         stored = u.new_empty(batch, len(self.pieces) if store else 0, *u.shape[1:])
-        if not self.pieces or self.pieces[0].output != 0:
-            values[:, 0] = self.equation.basis.to_grid(u)  # overwritten unless the first output time is 0
+        if self._outputs_initial:
+            values[:, 0] = self.equation.basis.to_grid(u)
         for s, piece in enumerate(self.pieces):
             if store:
                 stored[:, s] = u
-            u = self.advance(u, piece, constants)
+            self.advance_(u, piece, constants)
             if piece.output is not None:
                 values[:, piece.output] = self.equation.basis.to_grid(u)
         self._refuse_non_finite(values)
         return values, stored
 
     def tangent(self, inputs: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
-        """Derivative of the values along `tangents`, by forward mode through all steps."""
+        """Derivative of the values along `tangents`, piece by piece.
 
-        def values(*x: Tensor) -> Tensor:
-            u, constants = self.start(x)
-            out = {0: self.equation.basis.to_grid(u)}
-            for piece in self.pieces:
-                u = self.advance(u, piece, constants)
-                if piece.output is not None:
-                    out[piece.output] = self.equation.basis.to_grid(u)
-            return torch.stack([out[j] for j in range(self.n_times)], dim=1)
-
-        result: Tensor = torch.func.jvp(values, tuple(inputs), tuple(tangents))[1]
-        return result
+        Reverse mode twice (see `_push`): torch's forward mode forms the zero tangent of every constant
+        in Python, which takes ten times longer.
+        """
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in inputs]
+            u, constants = self.start(leaves)
+        live = [name for name, c in constants.items() if c.requires_grad]
+        du, *rest = _push([u, *(constants[name] for name in live)], leaves, tangents)
+        out = {0: self.equation.basis.to_grid(du)}
+        for piece in self.pieces:
+            with torch.enable_grad():
+                start = u.detach().requires_grad_()
+                own = {name: c.detach().requires_grad_(c.requires_grad) for name, c in constants.items()}
+                u = self.advance(start, piece, own)
+            (du,) = _push([u], [start, *(own[name] for name in live)], [du, *rest])
+            if piece.output is not None:
+                out[piece.output] = self.equation.basis.to_grid(du)
+        return torch.stack([out[j] for j in range(self.n_times)], dim=1)
 
     def adjoint(self, inputs: Sequence[Tensor], stored: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
         """Gradients of the unknowns: each piece is recomputed from its stored start and differentiated, last first."""
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_() for x in inputs]
             u0, constants = self.start(leaves)
-            first = [] if self.pieces and self.pieces[0].output == 0 else [self.equation.basis.to_grid(u0)]
+            first = [self.equation.basis.to_grid(u0)] if self._outputs_initial else []
         live = [name for name, c in constants.items() if c.requires_grad]
         sums = {name: torch.zeros_like(constants[name]) for name in live}
         costate = torch.zeros_like(u0)
@@ -146,16 +155,29 @@ class March:
         u = self.equation.basis.to_spectral(initial)
         if given:
             return u, self._constants(given, like)
-        key = (like.dtype, like.device)
+        # changed in place, as by `load_state_dict`, defaults have another version
+        key = (like.dtype, like.device, *(default._version for default in self.equation.defaults.values()))
         if key not in self._known:
             with torch.inference_mode(False), torch.no_grad():
                 self._known[key] = self._constants(given, like)
         return u, self._known[key]
 
-    def advance(self, u: Tensor, piece: Segment, constants: Mapping[str, Tensor]) -> Tensor:
-        """The state at the end of a piece."""
-        scheme, h = self._scheme, piece.step
-        c = [constants[name] for name in constants if name.startswith(f"step {h!r} ")]
+    def advance(self, u: Tensor, piece: Segment, constants: Constants) -> Tensor:
+        """The state at the end of a piece, by operations that autograd records."""
+        nonlinear, c = self._parts(piece.step, constants)
+        for i in range(piece.count):
+            u = self._scheme.step(u, piece.start + i * piece.step, piece.step, nonlinear, c)
+        return u
+
+    def advance_(self, u: Tensor, piece: Segment, constants: Constants) -> None:
+        """Replace the state by that at the end of a piece; no derivatives."""
+        view, nonlinear, c = in_place(*self._parts(piece.step, constants))
+        state = view(u)
+        for i in range(piece.count):
+            self._scheme.step_(state, piece.start + i * piece.step, piece.step, nonlinear, c)
+
+    def _parts(self, h: float, constants: Constants) -> tuple[Nonlinear, list[Tensor]]:
+        """The nonlinear term as a function of state and time, and the scheme's coefficients."""
         p = {name.removeprefix("p "): x for name, x in constants.items() if name.startswith("p ")}
 
         def nonlinear(u_hat: Tensor, t: float) -> Tensor:
@@ -163,9 +185,7 @@ class March:
             assert value is not None
             return value
 
-        for i in range(piece.count):
-            u = scheme.step(u, piece.start + i * h, h, nonlinear, c)
-        return u
+        return nonlinear, [x for name, x in constants.items() if name.startswith(f"step {h!r} ")]
 
     @property
     def _scheme(self) -> Scheme:
@@ -174,7 +194,9 @@ class March:
 
     def parameters(self, given: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
         """All parameters with a leading batch axis, in float64, on the device of `like`."""
-        p = {name: value[None].to(like.device) for name, value in self.equation.defaults.items()}
+        known = {name: value for name, value in self.equation.defaults.items() if name not in given}
+        present = [name for name in known if name not in self.equation.optional or bool(known[name].any())]
+        p = {name: known[name][None].to(like.device) for name in present}
         return p | {name: value.double() for name, value in given.items()}
 
     def _constants(self, given: Mapping[str, Tensor], like: Tensor) -> Constants:
@@ -215,3 +237,17 @@ def _gradients(outputs: list[Tensor], inputs: list[Tensor], seeds: list[Tensor])
         return [torch.zeros_like(x) for x in inputs]
     found = torch.autograd.grad(outputs, inputs, seeds, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+
+
+def _push(outputs: list[Tensor], inputs: list[Tensor], tangents: Sequence[Tensor]) -> list[Tensor]:
+    """J w of every output, as the derivative of <J^T v, w>, linear in v, with respect to v."""
+    with torch.enable_grad():
+        depend = [y for y in outputs if y.requires_grad]
+        seeds = [torch.zeros_like(y, requires_grad=True) for y in depend]
+        pulled = torch.autograd.grad(depend, inputs, seeds, create_graph=True, allow_unused=True) if depend else []
+    pairs = [(g, w) for g, w in zip(pulled, tangents, strict=False) if g is not None and g.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(y) for y in outputs]
+    pushed = torch.autograd.grad([g for g, _ in pairs], seeds, [w for _, w in pairs], allow_unused=True)
+    found = dict(zip(map(id, depend), pushed, strict=True))
+    return [torch.zeros_like(y) if found.get(id(y)) is None else found[id(y)].detach() for y in outputs]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from sciprob.engines.spectral.phi import phi_functions
@@ -15,7 +16,12 @@ Nonlinear = Callable[[Tensor, float], Tensor]
 
 
 class Scheme(Protocol):
-    """A one-step scheme: coefficients depend on L and h only and are computed once for many steps."""
+    """A one-step scheme: coefficients depend on L and h only and are computed once for many steps.
+
+    `step` is made of operations that autograd records. `step_` does the same in place with fewer
+    passes over memory, which take longer than the FFTs; there all tensors are real views
+    `(..., 2)` of complex coefficients where the scheme's coefficients are real (see `in_place`).
+    """
 
     order: int
 
@@ -25,6 +31,10 @@ class Scheme(Protocol):
 
     def step(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> Tensor:
         """The state at t + h."""
+        ...
+
+    def step_(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> None:
+        """Replace the state by that at t + h."""
         ...
 
 
@@ -40,6 +50,10 @@ class Exponential:
     def step(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> Tensor:
         """The state at t + h."""
         return u * c[0]
+
+    def step_(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> None:
+        """Replace the state by that at t + h."""
+        u.mul_(c[0])
 
 
 class ETDRK2:
@@ -61,6 +75,13 @@ class ETDRK2:
         n = nonlinear(u, t)
         a = e * u + first * n
         return a + second * (nonlinear(a, t + h) - n)
+
+    def step_(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> None:
+        """Replace the state by that at t + h."""
+        e, first, second = c
+        n = nonlinear(u, t)
+        u.mul_(e).addcmul_(first, n)
+        u.addcmul_(second, nonlinear(u, t + h) - n)
 
 
 class ETDRK4:
@@ -90,6 +111,17 @@ class ETDRK4:
         nc = nonlinear(half * a + q * (2 * nb - n), t + h)
         return e * u + outer * n + inner * (na + nb) + final * nc
 
+    def step_(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> None:
+        """Replace the state by that at t + h."""
+        e, half, q, outer, inner, final = c
+        n = nonlinear(u, t)
+        half_u = half * u
+        a = torch.addcmul(half_u, q, n)
+        na = nonlinear(a, t + h / 2)
+        nb = nonlinear(half_u.addcmul_(q, na), t + h / 2)
+        nc = nonlinear(a.mul_(half).addcmul_(q, nb, value=2).addcmul_(q, n, value=-1), t + h)
+        u.mul_(e).addcmul_(outer, n).addcmul_(inner, na).addcmul_(inner, nb).addcmul_(final, nc)
+
 
 class IMEX:
     """Implicit-explicit Runge-Kutta ARS(2,2,2): L-stable in L, second order, self-starting.
@@ -118,6 +150,14 @@ class IMEX:
         a = inverse * u + explicit * n
         return inverse * u + implicit * a + first * n + second * nonlinear(a, t + self.gamma * h)
 
+    def step_(self, u: Tensor, t: float, h: float, nonlinear: Nonlinear, c: Sequence[Tensor]) -> None:
+        """Replace the state by that at t + h."""
+        inverse, explicit, implicit, first, second = c
+        n = nonlinear(u, t)
+        u.mul_(inverse)
+        a = torch.addcmul(u, explicit, n)
+        u.addcmul_(first, n).addcmul_(second, nonlinear(a, t + self.gamma * h)).addcmul_(implicit, a)
+
 
 SCHEMES: dict[str, Callable[[], Scheme]] = {"etdrk4": ETDRK4, "etdrk2": ETDRK2, "imex": IMEX}
 
@@ -132,3 +172,16 @@ def scheme_named(name: str) -> Scheme:
         message = f"`scheme` should be one of {sorted(SCHEMES)}, got {name!r}."
         raise ConfigError(message)
     return SCHEMES[name]()
+
+
+def in_place(nonlinear: Nonlinear, c: Sequence[Tensor]) -> tuple[Callable[[Tensor], Tensor], Nonlinear, list[Tensor]]:
+    """What `step_` works on: a view of the state, the nonlinear term and the coefficients in that view.
+
+    Complex times real costs a third of complex times complex, once real coefficients are doubled
+    to act on real and imaginary parts.
+    """
+    if any(x.is_complex() for x in c):
+        return lambda u: u, nonlinear, list(c)
+    doubled = [torch.stack([x, x], dim=-1) for x in c]
+    real, whole = torch.view_as_real, torch.view_as_complex
+    return real, lambda u, t: real(nonlinear(whole(u), t)), doubled

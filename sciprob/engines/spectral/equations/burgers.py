@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class BurgersSpectral(SpectralEquation):
         DataError: On use, for negative viscosity.
     """
 
+    optional: ClassVar[tuple[str, ...]] = ("forcing",)
+
     def __init__(self, basis: SpectralBasis, *, viscosity: float = 1e-2, forcing: Tensor | None = None) -> None:
         grid = basis.grid
         if len(grid.shape) != 1 or basis.boundary[0] == "neumann":
@@ -55,13 +58,14 @@ class BurgersSpectral(SpectralEquation):
 
     def prepare(self, p: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The forcing in coefficients."""
-        return {"forcing": self.basis.to_spectral(p["forcing"])}
+        return {"forcing": self.basis.to_spectral(p["forcing"])} if "forcing" in p else {}
 
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-(u^2 / 2)_x + f, dealiased."""
         u = self.basis.to_grid(u_hat * self._multipliers("mask", u_hat))
         square = self.basis.to_spectral(u * u, flipped=self.basis.grid.dims)  # even where u is odd
-        return torch.addcmul(p["forcing"], square, self._multipliers("flux", u_hat))
+        convection = square * self._multipliers("flux", u_hat)
+        return convection + p["forcing"] if "forcing" in p else convection
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative viscosity."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Burgers2DSpectral(SpectralEquation):
         UnsupportedProblemError: For other bases: walls where both components vanish leave kinks in odd extensions.
         DataError: On use, for negative viscosity.
     """
+
+    optional: ClassVar[tuple[str, ...]] = ("forcing",)
 
     def __init__(self, basis: SpectralBasis, *, viscosity: float = 1e-2, forcing: Tensor | None = None) -> None:
         grid = basis.grid
@@ -68,7 +71,7 @@ class Burgers2DSpectral(SpectralEquation):
 
     def prepare(self, p: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The forcing in coefficients."""
-        return {"forcing": self.basis.to_spectral(p["forcing"])}
+        return {"forcing": self.basis.to_spectral(p["forcing"])} if "forcing" in p else {}
 
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-(u . grad) u + f, dealiased."""
@@ -78,7 +81,7 @@ class Burgers2DSpectral(SpectralEquation):
         products = self.basis.to_spectral(torch.stack([u * u + v * v, omega * v, -omega * u], dim=-3))
         head, rotation = products.split((1, 2), dim=-3)
         convection: Tensor = head * self._multipliers("head", u_hat) + rotation * mask
-        return convection + p["forcing"]
+        return convection + p["forcing"] if "forcing" in p else convection
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative viscosity."""
