@@ -67,19 +67,22 @@ def _second_difference(path: Tensor, m: int) -> Tensor:
 
 def _covariance(h: Tensor, variance: Tensor, error: Tensor, lags: list[int], n: int) -> Tensor:
     """Covariance of the mean squares: 2 / (N_a N_b) sum_ij Cov(d_a(i), d_b(j))^2, `(*batch, lags, lags)`."""
-    k = torch.arange(-n + 1, n, dtype=torch.float64, device=h.device)
+    reach = n + 2 * lags[-1]
+    k = torch.arange(-reach, reach + 1, dtype=torch.float64, device=h.device)
+    # - variogram / 2 and the covariance of errors, which second differences turn into covariances
+    table = -variance[..., None] / 2 * power(k.abs(), 2 * h[..., None]) + error[..., None] * (k == 0)
+    k = k[2 * lags[-1] + 1 : -2 * lags[-1] - 1]
     rows = []
     for a in lags:
         row = []
         for b in lags:
-            cross = torch.zeros_like(h[..., None] * k)
+            cross = torch.zeros_like(table[..., : 2 * n - 1])
             for p, c in _COEFFICIENTS:
                 for q, d in _COEFFICIENTS:
-                    shift = (k + p * a - q * b).abs()
-                    cross = cross - c * d / 2 * variance[..., None] * power(shift, 2 * h[..., None])
-                    cross = cross + c * d * error[..., None] * (shift == 0)
+                    start = 2 * lags[-1] + 1 + p * a - q * b
+                    cross = cross + c * d * table[..., start : start + 2 * n - 1]
             count_a, count_b = n - 2 * a, n - 2 * b
-            pairs = (torch.minimum(k + count_b, torch.full_like(k, count_a)) - k.clamp_min(0)).clamp_min(0)
+            pairs = ((k + count_b).clamp_max(count_a) - k.clamp_min(0)).clamp_min(0)
             row.append(2 * (pairs * cross.square()).sum(-1) / (count_a * count_b))
         rows.append(torch.stack(row, dim=-1))
     return torch.stack(rows, dim=-2)

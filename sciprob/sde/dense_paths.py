@@ -1,0 +1,63 @@
+"""Exact posterior of paths by dense linear algebra: the reference, O(n^3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import ConvergenceError
+from sciprob.sde.affine import AffineSDE
+from sciprob.sde.path_data import PathData
+from sciprob.sde.sampling import sample_gaussian
+
+
+class DensePathPosterior:
+    """Posterior of an affine equation with fractional noise given data, without approximating the noise.
+
+    Args:
+        sde: Prior of the paths; its batch broadcasts with that of the values.
+        data: Observations.
+
+    Raises:
+        ConvergenceError: If the covariance of the data is singular (repeated exact values, or an exact
+            value of a known start).
+        UnsupportedProblemError: If the prior has no closed covariance; see `AffineSDE.covariance`.
+    """
+
+    def __init__(self, sde: AffineSDE, data: PathData) -> None:
+        self.sde, self.data = sde, data
+        covariance = sde.covariance(data.times, data.times) + torch.diag_embed(data.noise_variance)
+        self._root, info = torch.linalg.cholesky_ex(covariance)
+        if bool((info != 0).any()):
+            message = "the covariance of the data is singular; give a positive `noise_std`, or leave repeated rows out."
+            raise ConvergenceError(message, sample=int(info.flatten().nonzero()[0]))
+        residual = data.values.double() - sde.mean(data.times)
+        self._white = torch.linalg.solve_triangular(self._root, residual[..., None], upper=False)
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """The log of p(values), `(*batch,)`, float64; differentiable in all parameters and `noise_std`."""
+        log_det = 2 * self._root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        square = self._white.square().sum((-2, -1))
+        total: Tensor = -(square + log_det + len(self.data.times) * math.log(2 * math.pi)) / 2
+        return total
+
+    def at(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and standard deviation of x at any times `(m,)`: both `(*batch, m)`, float64."""
+        mean, covariance = self._moments(times)
+        std = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        return mean, std.expand(mean.shape)
+
+    def sample(self, times: Tensor, *, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Joint draws of x at `times`, `(*shape, *batch, m)`, float64."""
+        mean, covariance = self._moments(times)
+        covariance = covariance.expand(*mean.shape, mean.shape[-1])
+        return mean + sample_gaussian(covariance, generator=generator, shape=shape)
+
+    def _moments(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        cross = self.sde.covariance(self.data.times, times)
+        white_cross = torch.linalg.solve_triangular(self._root, cross, upper=False)
+        mean = self.sde.mean(times) + (white_cross.mT @ self._white).squeeze(-1)
+        return mean, self.sde.covariance(times, times) - white_cross.mT @ white_cross
