@@ -99,10 +99,33 @@ def test_preconditioner_is_symmetric_positive_and_good(divisions: tuple[int, ...
     assert (largest <= matrices.largest.flatten()).all()  # Gershgorin's bound is one
     spectrum = torch.linalg.eigvals(m @ a).real
     assert spectrum.min() > 0
+    assert spectrum.max() < 1 + 1e-10  # as for every symmetric multigrid cycle
     jacobi = torch.linalg.eigvals(a / matrices.diagonal).real
     condition = (spectrum.amax(1) / spectrum.amin(1)).max()
-    assert condition < 5
+    assert condition < 2.5
     assert condition < (jacobi.amax(1) / jacobi.amin(1)).min() / 5
+
+
+def test_smoother_is_the_chebyshev_polynomial() -> None:
+    """Errors are multiplied by T_2((theta - A/D) / delta) / T_2(theta / delta), with T_2(x) = 2 x^2 - 1."""
+    t, values = system(jiggled((6, 5)), 2, 1, 1.0)
+    matrices = Matrices(t.pattern, values)
+    inverse, one = TwoLevel(matrices, values, t.coarse), torch.eye(len(t.free), dtype=torch.float64)
+    scaled = dense(t, values)[0] / matrices.diagonal[0]
+    largest = float(matrices.largest)
+    theta, delta = largest * (1 + 1 / 16) / 2, largest * (1 - 1 / 16) / 2
+    x = (theta * one - scaled) / delta
+    expected = (2 * x @ x - one) / (2 * (theta / delta) ** 2 - 1)
+    assert torch.allclose(one - inverse.smooth(one[None])[0] @ dense(t, values)[0], expected, atol=1e-12)
+
+
+def test_coarse_correction_leaves_no_coarse_residual() -> None:
+    """It is the projection in the energy of A onto the coarse space, but for a small regularisation."""
+    t, values = system(jiggled((6, 5)), 2, 2, 1.0)
+    matrices, r = Matrices(t.pattern, values), noise(2, len(t.free), 3)
+    left = r - matrices @ TwoLevel(matrices, values, t.coarse).correct(r)
+    before, after = (t.coarse.restriction @ x.mT for x in (r, left))
+    assert after.norm() < 1e-4 * before.norm()
 
 
 def test_galerkin_entries_are_those_of_the_product() -> None:

@@ -64,15 +64,16 @@ class TwoLevel:
 
     def __call__(self, r: Tensor) -> Tensor:
         """Apply to `(B, n, K)`."""
-        x = self._smooth(r)
-        x = x + self._correct(r - self._matrices @ x)
-        return x + self._smooth(r - self._matrices @ x)
+        x = self.smooth(r)
+        x = x + self.correct(r - self._matrices @ x)
+        return x + self.smooth(r - self._matrices @ x)
 
-    def _correct(self, r: Tensor) -> Tensor:
+    def correct(self, r: Tensor) -> Tensor:
+        """P (P^T A P)^-1 P^T r, but for a small regularisation."""
         coarse = (self._tables.restriction @ r.mT) @ self._inverse  # which is symmetric
         return (self._tables.prolongation @ coarse).mT
 
-    def _smooth(self, r: Tensor) -> Tensor:
+    def smooth(self, r: Tensor) -> Tensor:
         """Chebyshev's method from zero; after Saad, Iterative Methods for Sparse Linear Systems (2003), 12.1."""
         sigma = self._theta / self._delta
         rho = 1 / sigma
