@@ -37,7 +37,7 @@ class KuramotoSivashinskySpectral(SpectralEquation):
         DataError: On use, for negative coefficients and b = 0, which is ill-posed.
 
     Warns:
-        SciprobWarning: If the dealiased grid ends below four times the largest unstable wavenumber sqrt(a / b).
+        SciprobWarning: If the dealiased grid ends below 2.5 times the largest unstable wavenumber sqrt(a / b).
 
     Source: Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005).
     """
@@ -87,10 +87,10 @@ class KuramotoSivashinskySpectral(SpectralEquation):
             raise DataError(message)
         unstable = float((p["anti_diffusion"] / p["hyperdiffusion"]).detach().max().sqrt())
         highest = 2 / 3 * math.pi / self.basis.grid.spacing[0]
-        if highest < 4 * unstable:
-            n = math.ceil(self.basis.grid.shape[0] * 4 * unstable / highest)
+        if highest < 2.5 * unstable:
+            n = math.ceil(self.basis.grid.shape[0] * 2.5 * unstable / highest)
             message = (
-                f"modes up to four times the unstable wavenumber {unstable:.3g} are active, "
+                f"modes up to 2.5 times the unstable wavenumber {unstable:.3g} are active, "
                 f"and the dealiased grid ends at {highest:.3g}; use at least {n} points."
             )
             warnings.warn(message, SciprobWarning, stacklevel=2)

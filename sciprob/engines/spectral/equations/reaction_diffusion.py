@@ -84,7 +84,8 @@ class ReactionDiffusionSpectral(SpectralEquation):
 
     def check(self, p: Mapping[str, Tensor], step: float) -> None:
         """Refuse negative diffusivities."""
-        refuse_negative(p["diffusivity"].reshape(len(p["diffusivity"]), -1).amin(1), "diffusivity")
+        d = p["diffusivity"]
+        refuse_negative(d if d.ndim == 1 else d.amin(1), "diffusivity")
 
 
 class FisherKPPSpectral(ReactionDiffusionSpectral):
