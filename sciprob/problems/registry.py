@@ -34,6 +34,8 @@ _MODULES = {
     "heat-source": "sciprob.problems.evolution_plane",
     "navier-stokes-forcing": "sciprob.problems.evolution_plane",
     "navier-stokes-initial": "sciprob.problems.evolution_plane",
+    "cavity": "sciprob.problems.flow",
+    "cylinder-wake": "sciprob.problems.flow",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
