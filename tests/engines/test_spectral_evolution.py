@@ -186,7 +186,7 @@ def test_second_derivatives_are_refused() -> None:
 def test_solves_are_counted() -> None:
     basis = line(8)
     operator = Evolution(BurgersSpectral(basis), [0.1], step=0.05)
-    m = wave(basis).expand(3, 8)
+    m = wave(basis).repeat(3, 1)
     operator(m)
     operator.vjp(m, smooth((3, 1, 8)))
     operator.jvp(m, smooth((3, 8)))
