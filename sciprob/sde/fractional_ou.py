@@ -38,4 +38,5 @@ def stationary_covariance(lag: Tensor, hurst: Tensor, reversion: Tensor) -> Tens
     a, z = 2 * h + 1, theta * lag
     past = torch.exp(torch.lgamma(a) - z)
     terms = scaled_upper_gamma(a, z) + past + lower_convolution(a, z)
-    return terms / (4 * theta ** (2 * h)) - power(lag, 2 * h) / 2
+    covariance: Tensor = terms / (4 * theta ** (2 * h)) - power(lag, 2 * h) / 2
+    return covariance

@@ -32,8 +32,9 @@ def geometric_rates(lowest: float, highest: float, count: int) -> Tensor:
 def rates_for_times(*, horizon: float, resolution: float, kind: Kind, count: int | None = None) -> Tensor:
     """Rates for paths looked at from `resolution` to `horizon`, for any H: the grid to learn H with.
 
-    From 1e-6 / horizon (type I, whose past is infinitely long) or 0.1 / horizon (type II) to 100 / resolution;
-    by default two rates per decade.
+    From 1e-6 / horizon (type I, whose past is infinitely long) or 0.1 / horizon (type II) to 1e4 / resolution;
+    by default three rates in two decades. On 256 times with errors of 0.02 the Kullback-Leibler divergence of the law
+    of the data is then below 0.03 for H from 0.2 to 0.95, 0.3 at H = 0.1 and 6 at H = 0.05.
 
     Args:
         horizon: Length of the path, T.
@@ -48,8 +49,8 @@ def rates_for_times(*, horizon: float, resolution: float, kind: Kind, count: int
         message = f"rates need 0 < resolution <= horizon, got {resolution:g} and {horizon:g}."
         raise ConfigError(message)
     lowest = (1e-6 if kind == "I" else 0.1) / horizon
-    highest = 100 / resolution
-    return geometric_rates(lowest, highest, count or math.ceil(2 * math.log10(highest / lowest)) + 1)
+    highest = 1e4 / resolution
+    return geometric_rates(lowest, highest, count or math.ceil(1.5 * math.log10(highest / lowest)) + 1)
 
 
 def rates_for_hurst(hurst: float, *, horizon: float, count: int, kind: Kind) -> Tensor:
