@@ -95,12 +95,12 @@ def bench_case(table: Table, divisions: tuple[int, ...], degree: int, batches: l
         engines["torch cuda"] = (torch_fe.elliptic_operator(mesh, degree, **settings), torch.device("cuda"))
     generator = torch.Generator().manual_seed(0)
     for batch in batches:
-        m = [rough_field(space, batch, generator) for _ in range(repeats + 1)]
         actions: dict[str, Callable[[ForwardOperator, Tensor], Any]] = {
             "states": lambda operator, x: operator(x),
             "states and gradients": lambda operator, x: operator.vjp(x, torch.ones(len(x), states).to(x)),
         }
         for what, action in actions.items():
+            m = [rough_field(space, batch, generator) for _ in range(repeats + 1)]
             best = best_times(engines, action, m)
             where = f"{case}, batch {batch}"
             for method in ("fenicsx", "torch cpu", "torch cuda"):

@@ -78,7 +78,7 @@ def system(mesh: Mesh, degree: int, samples: int, std: float) -> tuple[Discretis
 def dense(t: Discretisation, values: torch.Tensor) -> torch.Tensor:
     n = len(t.free)
     return (
-        t.pattern.matrix(values)
+        t.pattern.matrices(values)[0]
         .to_dense()
         .reshape(len(values), n, len(values), n)[torch.arange(len(values)), :, torch.arange(len(values))]
     )
@@ -130,7 +130,7 @@ def test_coarse_correction_leaves_no_coarse_residual() -> None:
 
 def test_galerkin_entries_are_those_of_the_product() -> None:
     t, values = system(jiggled((6, 5)), 2, 2, 1.0)
-    n, nc = len(t.free), t.coarse.prolongation.columns
+    n, nc = len(t.free), t.coarse.prolongation.matrix.shape[1]
     prolongation = (t.coarse.prolongation @ torch.eye(nc, dtype=torch.float64)).T
     assert prolongation.shape == (n, nc)
     assert (prolongation >= 0).all()

@@ -29,8 +29,8 @@ class Matrices:
 
     def __init__(self, pattern: Pattern, values: Tensor) -> None:
         self.diagonal = values[:, pattern.diagonal, None]
-        self._matrix = pattern.matrix(values)
-        sums = pattern.matrix(values.abs()) @ values.new_ones(self._matrix.shape[1])
+        self._matrix, absolute = pattern.matrices(values, values.abs())
+        sums = absolute @ values.new_ones(absolute.shape[1])
         self.largest = (sums.reshape(self.diagonal.shape) / self.diagonal).amax(1, keepdim=True)
 
     def __matmul__(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class TwoLevel:
 
     def __init__(self, matrices: Matrices, values: Tensor, tables: CoarseTables) -> None:
         self._matrices, self._tables = matrices, tables
-        nc = tables.prolongation.columns
+        nc = tables.prolongation.matrix.shape[1]
         coarse = (tables.galerkin @ values).reshape(-1, nc, nc).double()
         scale = coarse.diagonal(dim1=1, dim2=2).rsqrt()
         coarse = scale[:, :, None] * coarse * scale[:, None, :]
@@ -58,9 +58,7 @@ class TwoLevel:
         factor, _ = torch.linalg.cholesky_ex(coarse)
         inverse = scale[:, :, None] * torch.cholesky_inverse(factor) * scale[:, None, :]
         self._inverse = inverse.to(values.dtype)
-        self._diagonal = matrices.diagonal.reciprocal()
-        self._theta = matrices.largest * (1 + 1 / _RATIO) / 2
-        self._delta = matrices.largest * (1 - 1 / _RATIO) / 2
+        self._steps = chebyshev_steps(matrices)
 
     def __call__(self, r: Tensor) -> Tensor:
         """Apply to `(B, n, K)`."""
@@ -74,14 +72,27 @@ class TwoLevel:
         return (self._tables.prolongation @ coarse).mT
 
     def smooth(self, r: Tensor) -> Tensor:
-        """Chebyshev's method from zero; after Saad, Iterative Methods for Sparse Linear Systems (2003), 12.1."""
-        sigma = self._theta / self._delta
-        rho = 1 / sigma
-        step = self._diagonal * r / self._theta
-        x = step
-        for _ in range(_STEPS - 1):
+        """Chebyshev's method from zero."""
+        x = step = self._steps[0][1] * r
+        for momentum, weight in self._steps[1:]:
             r = r - self._matrices @ step
-            following = 1 / (2 * sigma - rho)
-            step = following * rho * step + 2 * following / self._delta * self._diagonal * r
-            x, rho = x + step, following
+            step = torch.addcmul(momentum * step, weight, r)
+            x = x + step
         return x
+
+
+def chebyshev_steps(matrices: Matrices) -> list[tuple[Tensor, Tensor]]:
+    """Factors of the last step `(B, 1, 1)` and of the residual `(B, n, 1)` in each step of Chebyshev's method.
+
+    For the interval from the largest eigenvalue of D^-1 A over `_RATIO` to its bound; after Saad,
+    Iterative Methods for Sparse Linear Systems (2003), algorithm 12.1.
+    """
+    theta = matrices.largest * (1 + 1 / _RATIO) / 2
+    delta = matrices.largest * (1 - 1 / _RATIO) / 2
+    rho = delta / theta
+    steps = [(torch.zeros_like(rho), 1 / (theta * matrices.diagonal))]
+    for _ in range(_STEPS - 1):
+        following = 1 / (2 * theta / delta - rho)
+        steps.append((following * rho, 2 * following / (delta * matrices.diagonal)))
+        rho = following
+    return steps

@@ -15,7 +15,8 @@ from torch import Tensor
 
 
 def csr_tensor(pointer: Tensor, column: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A CSR tensor of checked parts."""
+    """A CSR tensor of right parts, with 32-bit indices."""
+    pointer, column = pointer.int(), column.int()
     with warnings.catch_warnings():  # torch tells once that its CSR support is in beta
         warnings.filterwarnings("ignore", category=UserWarning, message=".*[Ss]parse")
         return torch.sparse_csr_tensor(pointer, column, values, size=shape, check_invariants=False)
@@ -23,44 +24,38 @@ def csr_tensor(pointer: Tensor, column: Tensor, values: Tensor, shape: tuple[int
 
 @dataclass(frozen=True)
 class SharedMatrix:
-    """One sparse matrix `(rows, columns)` for all samples, in CSR form.
+    """One sparse matrix `(rows, columns)` for all samples.
 
     Attributes:
-        pointer: `(rows + 1,)`, int32.
-        column: `(nnz,)`, int32.
-        values: `(nnz,)`.
-        columns: How many.
+        matrix: CSR tensor with 32-bit indices.
     """
 
-    pointer: Tensor
-    column: Tensor
-    values: Tensor
-    columns: int
+    matrix: Tensor
 
     @classmethod
     def from_entries(cls, row: Tensor, column: Tensor, values: Tensor, shape: tuple[int, int]) -> SharedMatrix:
         """From entries in any order; those at one place are added."""
         key, slot = torch.unique(row * shape[1] + column, return_inverse=True)
         total = values.new_zeros(len(key)).index_add_(0, slot, values)
-        return cls(row_pointer(key // shape[1], shape[0]).int(), (key % shape[1]).int(), total, shape[1])
+        return cls(csr_tensor(row_pointer(key // shape[1], shape[0]), key % shape[1], total, shape))
 
     @property
     def transpose(self) -> SharedMatrix:
         """The transpose, built anew."""
-        rows = len(self.pointer) - 1
-        row = torch.repeat_interleave(torch.arange(rows, device=self.pointer.device), self.pointer.diff())
-        return SharedMatrix.from_entries(self.column.long(), row, self.values, (self.columns, rows))
+        rows, columns = self.matrix.shape
+        pointer, column = self.matrix.crow_indices().long(), self.matrix.col_indices().long()
+        row = torch.repeat_interleave(torch.arange(rows), pointer.diff())
+        return SharedMatrix.from_entries(column, row, self.matrix.values(), (columns, rows))
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """Product along the last axis: `(*batch, columns)` -> `(*batch, rows)`."""
-        shape = (len(self.pointer) - 1, self.columns)
-        batch, flat = x.shape[:-1], x.reshape(-1, shape[1])
-        if flat.numel() == 0 or len(self.values) == 0:
-            return x.new_zeros(*batch, shape[0])
-        matrix = csr_tensor(self.pointer, self.column, self.values, shape)
+        rows, columns = self.matrix.shape
+        batch, flat = x.shape[:-1], x.reshape(-1, columns)
+        if flat.numel() == 0:
+            return x.new_zeros(*batch, rows)
         if len(flat) == 1:  # the matrix-vector kernel is faster than a product with one column
-            return (matrix @ flat[0]).reshape(*batch, shape[0])
-        return (matrix @ flat.T).T.reshape(*batch, shape[0])
+            return (self.matrix @ flat[0]).reshape(*batch, rows)
+        return (self.matrix @ flat.T).T.reshape(*batch, rows)
 
 
 @dataclass(frozen=True)
@@ -87,13 +82,13 @@ class Pattern:
     def __len__(self) -> int:
         return len(self.column)
 
-    def matrix(self, values: Tensor) -> Tensor:
-        """The block-diagonal matrix of `values (B, nnz)`, a CSR tensor `(B n, B n)`."""
-        b, n = len(values), len(self.pointer) - 1
-        shift = torch.arange(b, device=values.device)[:, None]
-        pointer = torch.cat([self.pointer[:1], (self.pointer[1:] + shift * len(self)).flatten()])
-        column = (self.column + shift * n).flatten()
-        return csr_tensor(pointer.int(), column.int(), values.flatten(), (b * n, b * n))
+    def matrices(self, *values: Tensor) -> list[Tensor]:
+        """Block-diagonal matrices of `values (B, nnz)` each, CSR tensors `(B n, B n)`."""
+        b, n = len(values[0]), len(self.pointer) - 1
+        shift = torch.arange(b, device=self.pointer.device)[:, None]
+        pointer = torch.cat([self.pointer[:1], (self.pointer[1:] + shift * len(self)).flatten()]).int()
+        column = (self.column + shift * n).flatten().int()
+        return [csr_tensor(pointer, column, entries.flatten(), (b * n, b * n)) for entries in values]
 
 
 def row_pointer(row: Tensor, n: int) -> Tensor:
