@@ -236,11 +236,11 @@ class DenseMap(LinearMap):
         self.register_buffer("matrix", matrix)
 
     def _apply_batched(self, m: Any) -> Any:
-        y = m.flatten(1) @ self.matrix.to(m.dtype).T
+        y = m.reshape(len(m), self.domain.size) @ self.matrix.to(m.dtype).T
         return y.reshape(len(m), *self.codomain.shape)
 
     def _adjoint_batched(self, y: Any) -> Any:
-        m: Tensor = y.flatten(1) @ self.matrix.to(y.dtype)
+        m: Tensor = y.reshape(len(y), self.codomain.size) @ self.matrix.to(y.dtype)
         return m.reshape(len(y), *self.domain.shape)
 
     def solve(self, y: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciprob.engines.spectral import Evolution, SpectralEquation
 from sciprob.errors import ConfigError
-from sciprob.operators import DiagonalMap
+from sciprob.operators import DenseMap
 from sciprob.operators.parameterise import Exp
 from sciprob.priors.base import GaussianPrior, Prior
 from sciprob.priors.transformed import TransformedPrior
@@ -83,7 +83,7 @@ class PositiveNumber:
     def on(self, name: str) -> TransformedPrior:
         """The prior of a number called `name`."""
         latent = Space((), name=f"log_{name}")
-        root = DiagonalMap(torch.tensor(self.spread, dtype=torch.float64), latent)
+        root = DenseMap(torch.tensor([[self.spread]], dtype=torch.float64), Space((1,), name="xi"), latent)
         mean = torch.tensor(self.median, dtype=torch.float64).log()
         return TransformedPrior(GaussianPrior(mean, root), Exp(latent, Space((), name=name)))
 
@@ -115,6 +115,11 @@ class EvolutionProblem(GridProblem):
                 f"sensors.until = {until:g}; lower it, or raise `final_time`."
             )
             raise ConfigError(message)
+        for name in ("viscosity", "diffusivity", "drag", "reaction"):
+            value = getattr(self, name, 0.0)
+            if not value >= 0:
+                message = f"`{name}` should not be negative, got {value}."
+                raise ConfigError(message)
 
     def equation(self, grid: GridSpace) -> SpectralEquation:
         """The equation on a grid."""
