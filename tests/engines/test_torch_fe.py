@@ -337,5 +337,18 @@ def test_bad_settings_are_refused() -> None:
         elliptic_operator(mesh, dirichlet={"left": 0.0}, source=lambda x: x)
     with pytest.raises(UnsupportedProblemError, match="quadrature degree should be at least 1, got 0"):
         elliptic_operator(mesh, dirichlet={"left": 0.0}, quadrature_degree=0)
+    with pytest.raises(UnsupportedProblemError, match="nothing is left to solve for"):
+        elliptic_operator(box_mesh((1, 1)), dirichlet={"left": 0.0, "right": 0.0})
     with pytest.raises(UnsupportedProblemError, match="'raise' or 'nan', got 'skip'"):
         elliptic_operator(mesh, dirichlet={"left": 0.0}, on_failure="skip")
+
+
+def test_all_tensors_on_the_way_follow_the_input() -> None:
+    """With another default device: a tensor that did not take its device from the input would be of that one."""
+    operator, source = mixed(reaction=5.0, degree=2), source_operator(jiggled((4, 3)), dirichlet={"left": 0.0})
+    m, v = 0.3 * noise(3, *operator.domain.shape), noise(3, *operator.codomain.shape)
+    with torch.device("meta"):
+        results = [*operator.vjp(m, v), operator.jvp(m, m)[1], source(m), source.T(m)]
+        u, derivative = operator.linearise(m)
+        results += [u, derivative(m[None]), derivative.T(v[None])]
+    assert all(torch.isfinite(result).all() for result in results)

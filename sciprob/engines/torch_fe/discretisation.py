@@ -12,6 +12,7 @@ from sciprob.engines.conditions import Conditions, Value, evaluate
 from sciprob.engines.torch_fe.coarse import CoarseTables, coarse_tables
 from sciprob.engines.torch_fe.elements import CellTables, cell_points, cell_tables, facet_tables
 from sciprob.engines.torch_fe.sparse import Pattern, SharedMatrix
+from sciprob.errors import UnsupportedProblemError
 from sciprob.spaces import FESpace
 
 Entries = tuple[Tensor, Tensor, Tensor]
@@ -55,7 +56,8 @@ def discretise(space: FESpace, conditions: Conditions, source: Value, quadrature
     Raises:
         DataError: For an unknown boundary part, or values that are not finite.
         ConfigError: If a part has two conditions.
-        UnsupportedProblemError: If the solution would not be unique, or for a quadrature degree below 1.
+        UnsupportedProblemError: If the solution would not be unique, if all nodes lie on Dirichlet parts, or
+            for a quadrature degree below 1.
     """
     conditions.check(space.mesh)
     cells, n = cell_tables(space, quadrature_degree), space.size
@@ -63,6 +65,9 @@ def discretise(space: FESpace, conditions: Conditions, source: Value, quadrature
     lift = torch.zeros(n, dtype=torch.float64)
     lift[fixed] = torch.tensor(given)
     free = torch.tensor(np.setdiff1d(np.arange(n), fixed))
+    if not len(free):
+        message = "all nodes lie on Dirichlet parts, so nothing is left to solve for; refine the mesh."
+        raise UnsupportedProblemError(message)
     robin, flux = _boundary_terms(space, conditions, quadrature_degree)
     pattern, assemble, boundary_values = _matrix_tables(cells.dofs, robin, free, n)
     scatter = _incidence(cells.dofs, n)

@@ -19,7 +19,9 @@ def csr_tensor(pointer: Tensor, column: Tensor, values: Tensor, shape: tuple[int
     pointer, column = pointer.int(), column.int()
     with warnings.catch_warnings():  # torch tells once that its CSR support is in beta
         warnings.filterwarnings("ignore", category=UserWarning, message=".*[Ss]parse")
-        return torch.sparse_csr_tensor(pointer, column, values, size=shape, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            pointer, column, values, size=shape, device=values.device, check_invariants=False
+        )
 
 
 @dataclass(frozen=True)
