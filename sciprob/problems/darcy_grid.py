@@ -33,7 +33,7 @@ class DarcyGrid(GridProblem):
         title="Log-conductivity of a square from sensors of the head",
         equation=r"-\nabla \cdot (e^{m} \nabla u) = f, \quad u = 0 \text{ on the boundary}",
         description="The log-conductivity of a porous square is sought from noisy point values of the head.",
-        citations=("stuart2010", "beskos2008"),
+        citations=("stuart2010", "cotter2013"),
         default_solver="laplace",
     )
     boundary: ClassVar[str] = "dirichlet"
