@@ -45,7 +45,7 @@ def test_targets_and_their_derivatives_in_the_index(kind, z):
             (slope,) = torch.autograd.grad(value.sum(), index)
             step = mpmath.mpf(10) ** -15
             difference = exact_target(z, mpmath.mpf(h) + step, kind) - exact_target(z, mpmath.mpf(h) - step, kind)
-            assert float(value) == pytest.approx(float(exact_target(z, h, kind)), rel=1e-12)
+            assert float(value.detach()) == pytest.approx(float(exact_target(z, h, kind)), rel=1e-12)
             assert float(slope) == pytest.approx(float(difference / (2 * step)), rel=1e-10)
 
 
@@ -151,9 +151,6 @@ def test_wide_grids_reach_the_fractional_covariance(kind, normalisation):
         reference = exact(t, t, h, normalisation=normalisation)
         forgotten = 1e-6 ** (2 - 2 * h) if kind == "I" else 0  # what processes slower than the slowest rate hold
         assert float((noise.covariance(t, t) - reference).norm() / reference.norm()) < 1e-3 + forgotten
-        rule = rates_for_hurst(h, horizon=2.0, count=10, kind=kind)
-        by_rule = markov_noise(h, rule, horizon=2.0, kind=kind, normalisation=normalisation)
-        assert float(by_rule.path_error) < 0.04
 
 
 @pytest.mark.parametrize(("kind", "h", "expected"), [("I", 0.1, 0.107), ("I", 0.9, 0.137), ("II", 0.3, 0.0086)])
