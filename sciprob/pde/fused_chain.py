@@ -30,10 +30,11 @@ Streams = Mapping[str, Tensor]
 def compose_elementwise(function: str, u: Jet) -> Jet:
     """f(u) for a function of `sciprob.pde.elementwise`, by name.
 
-    Under forward mode (`torch.func.jvp`) the chain rule is written out in plain operations, because
-    torch drops the second tangent of autograd functions when forward mode is nested.
+    Two cases take the chain rule in plain operations: forward mode (`torch.func.jvp`), because torch
+    drops the second tangent of autograd functions when forward mode is nested, and
+    `torch.compile`, which fuses by itself.
     """
-    if u.known is None or forward_ad._current_level >= 0:
+    if u.known is None or torch.compiler.is_compiling() or forward_ad._current_level >= 0:
         return u.compose(getattr(elementwise, function))
     known = multiplicative(u.known)
     names = ordered(known)
@@ -72,8 +73,6 @@ def _added(total: Tensor | None, first: Tensor | None, factors: Sequence[Tensor]
     if total is None:
         product = first * factors[-1] if factors else first
         return product if count == 1 else product * count
-    if not factors:
-        return total + count * first
     return torch.addcmul(total, first, factors[-1], value=count)
 
 

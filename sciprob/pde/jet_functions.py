@@ -117,6 +117,13 @@ _RULES: dict[str, Callable[..., Jet]] = {
     "squeeze": lambda u, dim: u.map(lambda entry: entry.squeeze(dim)),
 }
 _ALIASES = {"true_divide": "div", "multiply": "mul", "subtract": "sub", "concat": "cat", "concatenate": "cat"}
+_HOLDERS = (torch, torch.Tensor, F)
+_BY_FUNCTION: dict[Any, Callable[..., Jet]] = {
+    getattr(holder, name): rule
+    for name, rule in [*_RULES.items(), *((alias, _RULES[name]) for alias, name in _ALIASES.items())]
+    for holder in _HOLDERS
+    if hasattr(holder, name)
+}
 
 
 def rule_of(function: Callable[..., Any]) -> Callable[..., Jet]:
@@ -125,12 +132,10 @@ def rule_of(function: Callable[..., Any]) -> Callable[..., Jet]:
     Raises:
         UnsupportedProblemError: If there is none; functions with a kink have none on purpose.
     """
-    name = function.__name__.strip("_")
-    name = _ALIASES.get(name, name)
-    if name not in _RULES:
-        message = (
-            f"torch function `{name}` has no derivative rule for jets; use one of {sorted(_RULES)}, `jet.apply` "
-            "for a smooth elementwise function, or `autodiff_jets` for a whole network."
-        )
-        raise UnsupportedProblemError(message)
-    return _RULES[name]
+    if function in _BY_FUNCTION:
+        return _BY_FUNCTION[function]
+    message = (
+        f"torch function `{function.__name__}` has no derivative rule for jets; use one of {sorted(_RULES)}, "
+        "`jet.apply` for a smooth elementwise function, or `autodiff_jets` for a whole network."
+    )
+    raise UnsupportedProblemError(message)

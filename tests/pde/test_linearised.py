@@ -3,6 +3,7 @@
 import torch
 
 from sciprob.pde import Jet, columns, coordinate_jets
+from sciprob.pde.autodiff_jets import autodiff_jets
 from sciprob.pde.burgers import Burgers
 from sciprob.pde.linearise import linearised
 from sciprob.pde.navier_stokes import NavierStokes
@@ -77,3 +78,50 @@ def test_coefficients_are_differentiable_in_the_field():
     _, terms = linearised(pde, x, {"u": Jet(entries)}, {"viscosity": 0.3})
     (slope,) = torch.autograd.grad(terms["momentum"]["u"]["x"].sum(), entries[""])
     assert slope.eq(1).all()
+
+
+def test_gram_blocks_of_a_gaussian_process_come_from_the_residual():
+    """cov(L u, L u) by applying the residual to kernel jets in both arguments; against coefficients and autodiff."""
+    pde, n = Poisson("x"), 5
+    points = torch.linspace(0.1, 0.9, n, dtype=torch.float64)
+
+    def kernel(q):
+        return torch.exp(-2.0 * (q[..., 0] - q[..., 1]) ** 2)
+
+    def conductivity(x):
+        return torch.exp(coordinate_jets({"x": x}, ("x",))["x"])
+
+    def operator(jet):  # -r(0) is the source, which has no part in covariances
+        return pde({"x": points}, {"u": jet}, {"conductivity": conductivity(points), "forcing": 0.0})["poisson"]
+
+    # First argument x along the last axis, second argument (called y) along the axis before.
+    pairs = torch.stack(torch.meshgrid(points, points, indexing="ij")[::-1], dim=-1)
+    k = autodiff_jets(kernel, pairs, "xy", ("xxyy",))
+    once = {b: operator(Jet({"x": k["x" + b], "xx": k["xx" + b]})) for b in ("", "y", "yy")}
+    gram = operator(Jet({"x": once["y"].mT, "xx": once["yy"].mT}))
+
+    _, terms = linearised(
+        pde,
+        {"x": points},
+        {"u": Jet({"": points, "x": points, "xx": points})},
+        {"conductivity": conductivity(points), "forcing": 0.0},
+    )
+    c = terms["poisson"]["u"]
+    by_terms = sum(c[a][:, None] * c[b][None, :] * k[a + "y" * len(b)].mT for a in c for b in c)
+    assert (gram - by_terms).abs().max() < 1e-12
+
+    def twice(q):
+        """-(e^x (k_x))_x in x, then the same in y, by nested differentiation."""
+
+        def flux(f, axis):
+            unit = torch.eye(2, dtype=torch.float64)[axis]
+            slope = lambda p: torch.func.jvp(f, (p,), (unit,))[1]  # noqa: E731
+            divergence = lambda p: torch.func.jvp(lambda r: torch.exp(r[axis]) * slope(r), (p,), (unit,))[1]  # noqa: E731
+            return lambda p: -divergence(p)
+
+        return flux(flux(kernel, 0), 1)(q)
+
+    reference = torch.stack([torch.stack([twice(q) for q in row]) for row in pairs.transpose(0, 1)])
+    assert (gram - reference).abs().max() < 1e-11
+    assert torch.linalg.eigvalsh(gram).min() > 0
+    assert (gram - gram.mT).abs().max() < 1e-12

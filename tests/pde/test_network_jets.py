@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from sciprob.errors import ShapeError, UnsupportedProblemError
 from sciprob.pde.autodiff_jets import autodiff_jets
 from sciprob.pde.coordinates import point_jets
 from sciprob.pde.derivative_names import closure
+from sciprob.pde.jet import Jet
 from sciprob.pde.network_jets import network_jets
 
 NAMES = ("xxxx", "xxt", "tt")
@@ -180,6 +182,19 @@ def test_second_derivatives_in_the_parameters(layer):
     assert (second - reference[0, 0]).abs().max() < 1e-11 * scale
 
 
+def test_vmap_over_a_derivative_alone():
+    """The value may lack the batch axis that one of its derivatives has."""
+    value, slopes = torch.rand(2, 4, dtype=torch.float64), torch.rand(3, 2, 4, dtype=torch.float64)
+
+    def function(slope):
+        jet = torch.tanh(Jet({"": value, "x": slope, "xx": slope}))
+        return jet.value, jet.xx
+
+    for found, alone in zip(vmap(function)(slopes), zip(*map(function, slopes), strict=True), strict=True):
+        assert found.shape == (3, 2, 4)
+        assert (found - torch.stack(list(alone))).abs().max() < 1e-15
+
+
 def test_coordinates_can_be_differentiated_too():
     """Sensitivity of a derivative to the position of its point: one more derivative."""
     net, x = network(nn.Tanh), points(4).requires_grad_()
@@ -209,3 +224,51 @@ def test_empty_batches():
     net = network(nn.Tanh)
     jet = net(point_jets(points(0, 4), "xt", NAMES))
     assert jet.xxxx.shape == (0, 4, 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_residual_compiles_as_one_graph():
+    net, x = network(nn.Tanh), points(8)
+
+    def residual(at):
+        u = net(point_jets(at, "xt", ("xx", "t")))
+        return (u.t + u.value * u.x - 0.1 * u.xx).square().sum()
+
+    compiled = torch.compile(residual, backend="eager", fullgraph=True)
+    assert float(compiled(x).detach()) == pytest.approx(float(residual(x).detach()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "derivatives", "share"), [("xyt", ("xx", "yy", "t"), 0.5), ("xt", ("xxxx",), 0.25)]
+)
+def test_arithmetic_grows_with_the_number_of_derivatives_only(coordinates, derivatives, share):
+    """Matrix products of one pass: those of as many evaluations as derivatives; nested reverse mode needs more."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(len(coordinates), 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 3))
+    x = torch.rand(50, len(coordinates))
+
+    def by_jets():
+        u = net(point_jets(x, coordinates, derivatives))
+        return sum(u[name].square().sum() for name in derivatives)
+
+    def nested():
+        columns = [column.clone().requires_grad_() for column in x.unbind(-1)]
+        total = 0.0
+        for field in net(torch.stack(columns, -1)).unbind(-1):
+            for name in derivatives:
+                value = field
+                for letter in name:
+                    axis = columns[coordinates.index(letter)]
+                    (value,) = torch.autograd.grad(value.sum(), axis, create_graph=True)
+                total = total + value.square().sum()
+        return total
+
+    def operations(loss):
+        with FlopCounterMode(display=False) as counter:
+            loss().backward()
+        return counter.get_total_flops()
+
+    assert float(nested().detach()) == pytest.approx(float(by_jets().detach()), rel=1e-4)
+    streams = len(closure(derivatives))
+    assert operations(by_jets) <= streams * operations(lambda: net(x).sum())
+    assert operations(by_jets) <= share * operations(nested)
