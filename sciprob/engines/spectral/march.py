@@ -45,6 +45,19 @@ def segments(times: Sequence[float], step: float, *, store_all: bool = False) ->
     return pieces
 
 
+def joined(pieces: Sequence[Segment]) -> list[Segment]:
+    """The same steps in one piece per output time, for solves that store nothing in between."""
+    whole: list[Segment] = []
+    for piece in pieces:
+        if whole and whole[-1].output is None:
+            first = whole.pop()
+            whole.append(Segment(first.start, first.step, first.count + piece.count, piece.output))
+        else:
+            whole.append(piece)
+    return whole
+
+
+_BLOCK_BYTES = 2**19  # of one state; a step touches about ten arrays of that size
 Constants = dict[str, Tensor]  # "step h index" -> coefficient of the scheme, "p name" -> prepared parameter
 
 
@@ -71,6 +84,7 @@ class March:
     ) -> None:
         self.equation, self.scheme, self.pieces, self.unknown = equation, scheme, list(pieces), unknown
         self.initial, self.n_times = initial, n_times
+        self._whole = joined(self.pieces)
         self._outputs_initial = all(piece.output != 0 for piece in pieces)  # the first output time is 0
         self._known: dict[tuple[Any, ...], Constants] = {}
 
@@ -85,16 +99,23 @@ class March:
         batch = len(inputs[0])
         values = inputs[0].new_empty(batch, self.n_times, *self.equation.state.shape)
         stored = u.new_empty(batch, len(self.pieces) if store else 0, *u.shape[1:])
+        for part in _blocks(u):
+            own = {name: c if len(c) == 1 else c[part] for name, c in constants.items()}
+            self._run_block(u[part], own, values[part], stored[part] if store else None)
+        self._refuse_non_finite(values)
+        return values, stored
+
+    def _run_block(self, u: Tensor, constants: Constants, values: Tensor, stored: Tensor | None) -> None:
+        """Fill `values` and `stored` from the initial coefficients `u`, which are overwritten."""
         if self._outputs_initial:
             values[:, 0] = self.equation.basis.to_grid(u)
-        for s, piece in enumerate(self.pieces):
-            if store:
+        pieces = self._whole if stored is None else self.pieces
+        for s, piece in enumerate(pieces):
+            if stored is not None:
                 stored[:, s] = u
             self.advance_(u, piece, constants)
             if piece.output is not None:
                 values[:, piece.output] = self.equation.basis.to_grid(u)
-        self._refuse_non_finite(values)
-        return values, stored
 
     def tangent(self, inputs: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
         """Derivative of the values along `tangents`, piece by piece.
@@ -119,7 +140,15 @@ class March:
         return torch.stack([out[j] for j in range(self.n_times)], dim=1)
 
     def adjoint(self, inputs: Sequence[Tensor], stored: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of the unknowns: each piece is recomputed from its stored start and differentiated, last first."""
+        """Gradients of the unknowns, block by block of the batch, so that few records are held at a time."""
+        parts = [
+            self._adjoint_block([x[part] for x in inputs], stored[part], cotangent[part])
+            for part in _blocks(stored[:, 0])
+        ]
+        return tuple(torch.cat(gradients) for gradients in zip(*parts, strict=True))
+
+    def _adjoint_block(self, inputs: Sequence[Tensor], stored: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+        """Each piece is recomputed from its stored start and differentiated, last first."""
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_() for x in inputs]
             u0, constants = self.start(leaves)
@@ -226,6 +255,14 @@ class March:
             "use a smaller `step`, and check the initial state and the parameters."
         )
         raise ConvergenceError(message, sample=sample)
+
+
+def _blocks(u: Tensor) -> list[slice]:
+    """Blocks of the batch that fit the caches of a CPU core, where they run up to a third faster; one on others."""
+    batch = len(u)
+    per_sample = u[0].numel() * u.element_size() if batch else 1
+    size = max(1, _BLOCK_BYTES // per_sample) if u.device.type == "cpu" else batch
+    return [slice(first, first + size) for first in range(0, batch, size)] or [slice(0, 0)]
 
 
 def _cast(x: Tensor, like: Tensor) -> Tensor:
