@@ -110,7 +110,8 @@ class NavierStokes2DSpectral(SpectralEquation):
     def nonlinear(self, u_hat: Tensor, t: float, p: Mapping[str, Tensor]) -> Tensor:
         """-u . grad omega + g, dealiased."""
         u, v = self.velocity(u_hat).unbind(-3)
-        shear, normal = self.basis.to_spectral(torch.stack([u * v, (v - u) * (v + u)], dim=-3)).unbind(-3)
+        shear = self.basis.to_spectral(u * v)
+        normal = self.basis.to_spectral(torch.addcmul(v * v, u, u, value=-1))
         rate = torch.addcmul(p["forcing"], shear, self._multipliers("shear", u_hat))
         return torch.addcmul(rate, normal, self._multipliers("normal", u_hat))
 
