@@ -114,6 +114,15 @@ def test_heat_decay_rate_is_seen():
     assert Heat("xy")(x, u, {"diffusivity": 0.11})["heat"].abs().max() > 1e-2
 
 
+def test_advection_coefficient_of_burgers_equation_scales_the_solution():
+    """If v solves the equation with a = 1, then v / a solves it with a."""
+    x = points("xt")
+    v = cole_hopf(coordinate_jets(x, Burgers().derivatives))["u"]
+    scaled = {"u": v / 0.7}
+    assert Burgers()(x, scaled, {"viscosity": 0.1, "advection": 0.7})["momentum"].abs().max() < 1e-12
+    assert Burgers()(x, scaled, {"viscosity": 0.1})["momentum"].abs().max() > 1e-3
+
+
 P1 = NonlinearPoisson()
 
 

@@ -12,6 +12,7 @@ from sciprob.engines.spectral.equations.burgers import BurgersSpectral
 from sciprob.engines.spectral.equations.kuramoto_sivashinsky import KuramotoSivashinskySpectral
 from sciprob.engines.spectral.equations.navier_stokes_2d import NavierStokes2DSpectral
 from sciprob.engines.spectral.evolution import Evolution
+from sciprob.engines.torch_fe.elliptic import EllipticOperator
 from sciprob.errors import DataError, ShapeError, UnsupportedProblemError
 from sciprob.pde.burgers import Burgers
 from sciprob.pde.fe_jets import fe_jet
@@ -19,6 +20,7 @@ from sciprob.pde.grid_jets import grid_jet, spectral_rate, trajectory_jet, traje
 from sciprob.pde.jet import Jet
 from sciprob.pde.kuramoto_sivashinsky import KuramotoSivashinsky
 from sciprob.pde.navier_stokes_vorticity import NavierStokesVorticity
+from sciprob.pde.poisson import Poisson
 from sciprob.pde.time_differences import time_difference_matrix
 from sciprob.spaces import FESpace, GridSpace, box_mesh
 
@@ -132,6 +134,17 @@ def test_strong_residual_of_the_spectral_burgers_solution_converges():
     assert wrong > 1e-2
 
 
+def test_energy_balance_of_burgers_equation():
+    """d/dt int u^2 / 2 = -nu int u_x^2, from values, rate and slope of a computed solution."""
+    basis, nu = circle(128), 0.2
+    equation = BurgersSpectral(basis, viscosity=nu)
+    x = basis.grid.axis(0)
+    u = Evolution(equation, [0.5], step=2e-3)(torch.sin(x) + 0.5 * torch.cos(2 * x))[0]
+    jet = grid_jet(basis, u, ("x",))
+    gain, loss = (u * spectral_rate(equation, u)).sum(), nu * jet.x.square().sum()
+    assert abs(float(gain + loss)) < 1e-11 * float(loss)
+
+
 def test_strong_residual_with_differences_in_time_has_their_order():
     errors = [burgers_residual(128, steps, rate=False, step=1e-3)[0] for steps in (20, 40, 80, 160)]
     assert errors[-1] < 1e-8
@@ -215,6 +228,25 @@ def test_fe_jet_converges_and_matches_the_interpolation():
     slopes = np.polyfit(np.log([8, 16, 32]), np.log(errors), 1)[0]
     assert abs(slopes[0] + 2) < 0.35, slopes
     assert abs(slopes[1] + 1) < 0.35, slopes
+
+
+def test_strong_residual_of_a_finite_element_solution_converges():
+    """Second derivatives of P2 solutions inside cells: order 1, for the right equation only."""
+    points, sizes, right, wrong = mesh_points(2, n=400), (6, 12, 24), [], []
+    for n in sizes:
+        mesh = box_mesh((n, n), (0.0, 0.0), (1.0, 1.0))
+        operator = EllipticOperator(mesh, 2, source=3.0, dirichlet={"left": 0.0, "right": 1.0})
+        nodes = operator.domain.points()
+        m = nodes[:, 0] - 0.5 * nodes[:, 1]
+        u = fe_jet(operator.codomain, operator(m), points, Poisson("xy").fields["u"])
+        log_conductivity = fe_jet(operator.domain, m, points, ("x", "y"))
+        for sign, residuals in ((1, right), (-1, wrong)):
+            p = {"conductivity": torch.exp(sign * log_conductivity), "forcing": 3.0}
+            r = Poisson("xy")(dict(zip("xy", points.T, strict=True)), {"u": u}, p)["poisson"]
+            residuals.append(float(r.square().mean().sqrt()))
+    slope = -np.polyfit(np.log(sizes), np.log(right), 1)[0]
+    assert abs(slope - 1) < 0.2, (slope, right)
+    assert min(wrong) > 0.5
 
 
 def test_fe_jet_follows_the_degrees_of_freedom():
