@@ -14,7 +14,7 @@ from torch import Tensor
 from sciprob.errors import UnsupportedProblemError
 from sciprob.sde.covariance import fbm_covariance, riemann_liouville_covariance
 from sciprob.sde.fractional_ou import fou_covariance
-from sciprob.sde.parameters import Kind, Normalisation, check_hurst, check_times, variance_at_one
+from sciprob.sde.parameters import Kind, Normalisation, as_double, check_hurst, check_times, variance_at_one
 from sciprob.sde.special import exponential_moments
 
 
@@ -55,7 +55,7 @@ class AffineSDE:
         """The numbers by name, float64, on the device of those that are tensors."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("kind", "normalisation")}
         device = next((value.device for value in given.values() if isinstance(value, Tensor)), None)
-        return {name: torch.as_tensor(value, device=device).double() for name, value in given.items()}
+        return {name: as_double(value, device) for name, value in given.items()}
 
     @property
     def batch_shape(self) -> torch.Size:

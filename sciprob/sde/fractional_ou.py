@@ -17,7 +17,8 @@ def fou_covariance(s: Tensor, t: Tensor, hurst: Tensor, reversion: Tensor) -> Te
 
     X_t = U_t - e^{-theta t} U_0 with the stationary U, so
     Cov = r(t - s) - e^{-theta t} r(s) - e^{-theta s} r(t) + e^{-theta (t + s)} r(0). Float64; the terms grow
-    like theta^{-2H}, which costs digits for theta t << 1 (five at theta t = 1e-3 and H = 0.9).
+    like theta^{-2H} for theta t << 1 and like t^{2H} for theta t >> 1, which costs digits (five at theta t = 1e-3
+    and H = 0.9).
     """
     h, theta = hurst[..., None, None], reversion[..., None, None]
     s, t = s[:, None], t[None, :]

@@ -14,13 +14,18 @@ Kind = Literal["I", "II"]
 Normalisation = Literal["unit", "gamma"]
 
 
+def as_double(value: Tensor | float, device: torch.device | None = None) -> Tensor:
+    """A float64 tensor; numbers keep all their digits, which `torch.as_tensor` alone would round to float32."""
+    return value.double() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64, device=device)
+
+
 def check_hurst(hurst: Tensor | float) -> Tensor:
     """The Hurst index as a float64 tensor.
 
     Raises:
         ConfigError: If it does not lie strictly between 0 and 1.
     """
-    value = torch.as_tensor(hurst).double()
+    value = as_double(hurst)
     if not bool(((value > 0) & (value < 1)).all()):
         wrong = float(value[~((value > 0) & (value < 1))].flatten()[0])
         message = f"`hurst` should lie strictly between 0 and 1, got {wrong:g}."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import DataError
-from sciprob.sde.parameters import check_times
+from sciprob.sde.parameters import as_double, check_times
 from sciprob.spaces import Space
 
 
@@ -49,12 +49,12 @@ class PathData:
             row = int(values.isfinite().logical_not().nonzero()[0, -1])
             message = f"`values` should be finite, got a value that is not in row {row}; leave missing rows out."
             raise DataError(message)
-        if bool((torch.as_tensor(self.noise_std) < 0).any()):
+        if bool((as_double(self.noise_std) < 0).any()):
             message = "`noise_std` should not be negative; it is a standard deviation, not a variance."
             raise DataError(message)
 
     @property
     def noise_variance(self) -> Tensor:
         """Variance of each error, `(*, n)` with a batch only where `noise_std` has one; float64."""
-        std = torch.as_tensor(self.noise_std, device=self.values.device).double()
+        std = as_double(self.noise_std, self.values.device)
         return std.square() * torch.ones(len(self.times), dtype=torch.float64, device=std.device)

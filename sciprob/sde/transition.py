@@ -31,7 +31,9 @@ class Transition:
 
 def transition(steps: Tensor, rates: Tensor, weights: Tensor, reversion: Tensor, scale: Tensor) -> Transition:
     """Transitions over `steps (n,)`, at least 0; `weights (*batch, K)`, `reversion` and `scale (*batch,)`, float64."""
-    theta, h = reversion[..., None], steps[:, None]
+    batch = torch.broadcast_shapes(weights.shape[:-1], reversion.shape, scale.shape)
+    weights, scale = weights.expand(*batch, -1), scale.expand(batch)
+    theta, h = reversion.expand(batch)[..., None], steps[:, None]
     exponents, degrees, quotient = _basis(rates, theta)
     root = (2 * rates).sqrt()
     gram = _gram(exponents[..., None, :], degrees, h[..., None])
