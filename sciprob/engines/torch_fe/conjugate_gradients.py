@@ -43,13 +43,10 @@ def conjugate_gradients(
         product: x -> A x on `(B, n, K)`, system by system.
         precondition: r -> M r, the same.
         rhs: b `(B, n, K)`.
-        tolerance: Of the residual; at least a few times the rounding of the dtype is used.
+        tolerance: Of the residual.
         max_iterations: Of all systems.
     """
-    tolerance = max(tolerance, 4 * torch.finfo(rhs.dtype).eps)
-    scale = rhs.abs().amax(1, keepdim=True)  # squares of small right-hand sides would underflow in float32
-    r = rhs / torch.where(scale > 0, scale, 1)
-    x = torch.zeros_like(r)
+    r, x = rhs, torch.zeros_like(rhs)
     z = precondition(r)
     p, rho = z, _dot(r, z)
     first = rho
@@ -72,7 +69,7 @@ def conjugate_gradients(
         active = active & ~(rho <= tolerance**2 * first)
         history.append(rho)
     relative = torch.stack(history).squeeze(2) / torch.where(first != 0, first, 1).squeeze(1)
-    return Solution(x * scale, (failed | active).squeeze(1), relative.clamp_min(0).sqrt())
+    return Solution(x, (failed | active).squeeze(1), relative.clamp_min(0).sqrt())
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

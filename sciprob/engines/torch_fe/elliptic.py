@@ -31,13 +31,13 @@ class EllipticOperator(ForwardOperator):
     """Log-conductivity to state: -div(exp(m) grad u) + c u^3 = f with named boundary conditions.
 
     The problem, its arguments and its numbers are those of `sciprob.engines.fenicsx.Elliptic`, without
-    FEniCSx and on any device; dtype and device follow the input. Callables on the boundary are evaluated
-    at the quadrature points, there they are interpolated. m is piecewise linear, u of degree 1 or 2.
+    FEniCSx and on any device. Results have dtype and device of the input; inside all is float64, because
+    rounding is multiplied by the condition number. Callables on the boundary are evaluated at the
+    quadrature points, there they are interpolated. m is piecewise linear, u of degree 1 or 2.
 
     Matrices are formed for all samples at once and solved by conjugate gradients with a two-level
     preconditioner; derivatives take one more solve with the same matrix (implicit differentiation), in
-    both modes, also under `vmap`. Second derivatives raise `NotImplementedError`. In float32 states are
-    as accurate as float32 solves are: rounding times the condition number, about 1e-4 on fine meshes.
+    both modes, also under `vmap`. Second derivatives raise `NotImplementedError`.
 
     Args:
         mesh: Triangles or tetrahedra.
@@ -96,14 +96,17 @@ class EllipticOperator(ForwardOperator):
 
     def solve_states(self, m: Tensor) -> Tensor:
         """States of a batch `(B, P)` -> `(B, N)`, without derivatives."""
-        m = m.detach()
+        return self._solve(m.detach().double()).to(m.dtype)
+
+    def _solve(self, m: Tensor) -> Tensor:
+        """The same in float64."""
         good = torch.isfinite(m).all(1)
         if self.on_failure == "raise" and not bool(good.all()):
             bad = int((~good).nonzero()[0])
             message = f"`{self.domain.name}` should be finite, sample {bad} is not; check what produced it."
             raise NonFiniteError(message)
         self._stats.forward += int(good.sum())
-        t, u = self._tables.like(m), m.new_full((len(m), self.codomain.size), torch.nan)
+        t, u = self._tables.beside(m), m.new_full((len(m), self.codomain.size), torch.nan)
         for rows in _blocks(good, t):
             states = self._newton.solve(t, m[rows])
             self._stats.factorisations += states.factorisations
@@ -127,12 +130,13 @@ class EllipticOperator(ForwardOperator):
 
     def differentiate(self, m: Tensor, u: Tensor, w: Tensor, *, transpose: bool) -> Tensor:
         """Row by row J w, or J^T w, at the states u = S(m)."""
-        m, u, w = m.detach(), u.detach(), w.detach()
+        dtype = w.dtype
+        m, u, w = (x.detach().double() for x in (m, u, w))
         result = w.new_full((len(w), (self.domain if transpose else self.codomain).size), torch.nan)
-        for rows in _blocks(torch.isfinite(u).all(1), self._tables.like(m)):
+        for rows in _blocks(torch.isfinite(u).all(1), self._tables.beside(m)):
             point = Points(self, m[rows], u[rows], rows)
             result[rows] = (point.adjoint if transpose else point.tangent)(w[rows][None])[0]
-        return result
+        return result.to(dtype)
 
     def linearise(self, m: Tensor) -> tuple[Tensor, LinearMap]:
         """State and derivative at `m`; matrices and preconditioners are kept as long as the derivative.
@@ -141,17 +145,17 @@ class EllipticOperator(ForwardOperator):
             ConvergenceError: If a sample has no state.
         """
         batch = self.domain.batch_shape(m)
-        flat = self.domain.merge(m.detach())
-        u = self.solve_states(flat)
+        flat = self.domain.merge(m.detach()).double()
+        u = self._solve(flat)
         lost = (~torch.isfinite(u).all(1)).nonzero().flatten()
         if len(lost):
             message = f"sample {int(lost[0])} of `{self.domain.name}` has no state to linearise at; leave it out."
             raise ConvergenceError(message, sample=int(lost[0]))
-        return self.codomain.split(u, batch), EllipticDerivative(self, batch, flat, u)
+        return self.codomain.split(u.to(m.dtype), batch), EllipticDerivative(self, batch, flat, u)
 
-    def tables(self, like: Tensor) -> Discretisation:
-        """The discretisation in the dtype and on the device of a tensor."""
-        return self._tables.like(like)
+    def tables(self, beside: Tensor) -> Discretisation:
+        """The discretisation on the device of a tensor."""
+        return self._tables.beside(beside)
 
     def count(self, **solves: int) -> None:
         """Add to the counter."""
@@ -164,7 +168,7 @@ class Points:
 
     Args:
         operator: The operator.
-        m: Parameters `(B, P)`.
+        m: Parameters `(B, P)`, float64.
         u: States `(B, N)`.
         numbers: Of the samples, for messages `(B,)`.
     """
@@ -208,7 +212,7 @@ class EllipticDerivative(ExplicitLinearMap):
     Args:
         operator: The operator; it counts the solves.
         batch: Batch axes of the points, part of the event here.
-        m: Points `(B, P)`.
+        m: Points `(B, P)`, float64.
         u: Their states `(B, N)`.
     """
 
@@ -221,15 +225,15 @@ class EllipticDerivative(ExplicitLinearMap):
 
     def _matvec(self, x: Tensor) -> Tensor:
         b, source, _ = self._sizes
-        w = x.reshape(len(x), b, source)
+        w = x.detach().double().reshape(len(x), b, source)
         parts = [p.tangent(w[:, rows]) for p, rows in zip(self._points, self._blocks, strict=True)]
-        return _joined(parts, w).reshape(len(x), *self.codomain.shape)
+        return _joined(parts, w).reshape(len(x), *self.codomain.shape).to(x.dtype)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         b, _, target = self._sizes
-        w = y.reshape(len(y), b, target)
+        w = y.detach().double().reshape(len(y), b, target)
         parts = [p.adjoint(w[:, rows]) for p, rows in zip(self._points, self._blocks, strict=True)]
-        return _joined(parts, w).reshape(len(y), *self.domain.shape)
+        return _joined(parts, w).reshape(len(y), *self.domain.shape).to(y.dtype)
 
 
 def _joined(parts: list[Tensor], like: Tensor) -> Tensor:

@@ -90,8 +90,7 @@ class Newton:
 
     def _is_last(self, step: Tensor, u: Tensor) -> Tensor:
         """Whether an iteration ends with this step `(B,)`."""
-        tolerance = max(self.tolerance, 10 * torch.finfo(u.dtype).eps)
-        small: Tensor = step.norm(dim=1) <= tolerance * u.norm(dim=1)
+        small: Tensor = step.norm(dim=1) <= self.tolerance * u.norm(dim=1)
         return small | (self.reaction == 0.0)
 
     def _step(

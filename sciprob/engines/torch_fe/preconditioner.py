@@ -51,13 +51,12 @@ class TwoLevel:
     def __init__(self, matrices: Matrices, values: Tensor, tables: CoarseTables) -> None:
         self._matrices, self._tables = matrices, tables
         nc = tables.prolongation.matrix.shape[1]
-        coarse = (tables.galerkin @ values).reshape(-1, nc, nc).double()
+        coarse = (tables.galerkin @ values).reshape(-1, nc, nc)
         scale = coarse.diagonal(dim1=1, dim2=2).rsqrt()
         coarse = scale[:, :, None] * coarse * scale[:, None, :]
         coarse.diagonal(dim1=1, dim2=2).add_(1e-6)  # coarse functions may be dependent where the mesh has few nodes
         factor, _ = torch.linalg.cholesky_ex(coarse)
-        inverse = scale[:, :, None] * torch.cholesky_inverse(factor) * scale[:, None, :]
-        self._inverse = inverse.to(values.dtype)
+        self._inverse = scale[:, :, None] * torch.cholesky_inverse(factor) * scale[:, None, :]
         self._steps = chebyshev_steps(matrices)
 
     def __call__(self, r: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ class SourceMap(ExplicitLinearMap):
 
     u(m) = A m + u_0 with A m the state under homogeneous conditions and u_0 = `offset()` that of the
     boundary data alone. The problem, its arguments and its numbers are those of
-    `sciprob.engines.fenicsx.SourceToState`, without FEniCSx and on any device; dtype and device follow
-    the input. Callables on the boundary are evaluated at the quadrature points, there they are interpolated.
+    `sciprob.engines.fenicsx.SourceToState`, without FEniCSx and on any device. Results have dtype and
+    device of the input; inside all is float64, because rounding is multiplied by the condition number.
+    Callables on the boundary are evaluated at the quadrature points, there they are interpolated.
 
     One matrix for all sources: conjugate gradients with a two-level preconditioner, made once.
 
@@ -70,31 +71,36 @@ class SourceMap(ExplicitLinearMap):
         k = evaluate(conductivity, points.reshape(-1, mesh.dim), "conductivity").reshape(points.shape[:2])
         self._conductivity = torch.tensor(k)
         self._solver = linear or LinearSolver()
-        self._systems: dict[tuple[torch.dtype, torch.device], System] = {}
+        self._systems: dict[torch.device, System] = {}
 
     def _matvec(self, x: Tensor) -> Tensor:
         self._stats.forward += len(x)
-        return self._solve(source_action(self._tables.like(x), x)) if len(x) else x.new_zeros(0, self.codomain.size)
+        if len(x) == 0:
+            return x.new_zeros(0, self.codomain.size)
+        return self._solve(source_action(self._tables.beside(x), x.double())).to(x.dtype)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         self._stats.adjoint += len(y)
-        return source_transpose(self._tables.like(y), self._solve(y)) if len(y) else y.new_zeros(0, self.domain.size)
+        if len(y) == 0:
+            return y.new_zeros(0, self.domain.size)
+        return source_transpose(self._tables.beside(y), self._solve(y.double())).to(y.dtype)
 
     def offset(self) -> Tensor:
         """State of the boundary data without source, `(N,)`, float64."""
-        t = self._tables.like(self._conductivity)
+        t = self._tables.beside(self._conductivity)
         return t.lift + self._solve(-residual(t, self._weighted(t), t.lift[None], 0.0))[0]
 
     def _weighted(self, t: Discretisation) -> Tensor:
         return self._conductivity.to(t.cells.weights)[None] * t.cells.weights
 
-    def _system(self, like: Tensor) -> System:
-        key = (like.dtype, like.device)
-        if key not in self._systems:
-            t = self._tables.like(like)
-            self._systems[key] = System(t, matrix_values(t, self._weighted(t), t.lift[None], 0.0), self._solver)
+    def _system(self, beside: Tensor) -> System:
+        if beside.device not in self._systems:
+            t = self._tables.beside(beside)
+            self._systems[beside.device] = System(
+                t, matrix_values(t, self._weighted(t), t.lift[None], 0.0), self._solver
+            )
             self._stats.factorisations += 1
-        return self._systems[key]
+        return self._systems[beside.device]
 
     def _solve(self, rhs: Tensor) -> Tensor:
         """Solve with zero values where u is given, `(B, N)`."""

@@ -31,7 +31,7 @@ class System:
     """Matrices of the free states with their preconditioners, zero where the state is given.
 
     Args:
-        tables: The discretisation, in the dtype and on the device of the values.
+        tables: The discretisation, on the device of the values.
         values: Entries of the matrices `(B, nnz)`.
         solver: Settings.
     """
@@ -69,4 +69,4 @@ def _lengthened(history: Tensor, n: int) -> Tensor:
 def linear_failure(solution: Solution) -> str:
     """Half a sentence on a solve that failed."""
     n = len(solution.history) - 1
-    return f"conjugate gradients gave up after {n} iterations, because the matrix overflows or is not positive definite"
+    return f"conjugate gradients gave up after {n} iterations: the matrix overflows or is not positive definite"

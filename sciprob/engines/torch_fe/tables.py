@@ -1,40 +1,36 @@
-"""Groups of tensors that are built once in float64 and follow the dtype and device of what they meet."""
+"""Groups of tensors that are built once and follow the device of what they meet."""
 
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
-
 
 class Tables[T]:
-    """A dataclass of tensors (also nested, also tuples), converted on demand and kept per dtype and device.
+    """A dataclass of tensors, also nested, copied to other devices on demand and kept there.
 
-    Integer tensors keep their type. No module buffers: conversions to float32 and back would lose digits.
+    No module buffers: operators are float64 inside, whatever they are converted to.
 
     Args:
-        original: The dataclass, float64 on the CPU.
+        original: The dataclass, on the CPU.
     """
 
     def __init__(self, original: T) -> None:
-        self._original = original
-        self._kept: dict[tuple[torch.dtype, torch.device], T] = {}
+        self._kept: dict[torch.device, T] = {torch.device("cpu"): original}
 
-    def like(self, x: Tensor) -> T:
-        """The tables in the dtype and on the device of `x`."""
-        key = (x.dtype, x.device)
-        if key not in self._kept:
-            self._kept[key] = _moved(self._original, x)
-        return self._kept[key]
+    def beside(self, x: Tensor) -> T:
+        """The tables on the device of `x`."""
+        if x.device not in self._kept:
+            self._kept[x.device] = _moved(self._kept[torch.device("cpu")], x.device)
+        return self._kept[x.device]
 
 
-def _moved(item: Any, like: Tensor) -> Any:
+def _moved(item: Any, device: torch.device) -> Any:
     if isinstance(item, Tensor):
-        return item.to(like.device, like.dtype if item.is_floating_point() else item.dtype)
+        return item.to(device)
     if is_dataclass(item) and not isinstance(item, type):
-        return type(item)(**{field.name: _moved(getattr(item, field.name), like) for field in fields(item)})
+        return type(item)(**{field.name: _moved(getattr(item, field.name), device) for field in fields(item)})
     return item
