@@ -32,6 +32,16 @@ def _slope(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return slope
 
 
+def power(u: Tensor, exponent: int | float, order: int) -> Derivatives:
+    """`u^p`; from the p-th on the derivatives of a natural power vanish, also at zero."""
+    found: Derivatives = []
+    factor: int | float = 1
+    for k in range(order + 1):
+        found.append(factor * u ** (exponent - k) if factor else None)
+        factor *= exponent - k
+    return found
+
+
 def exp(u: Tensor, order: int) -> Derivatives:
     """Its own derivative."""
     return [torch.exp(u)] * (order + 1)

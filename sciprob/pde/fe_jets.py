@@ -45,8 +45,10 @@ def fe_jet(space: FESpace, u: Tensor, points: Tensor, derivatives: Iterable[str]
     if points.ndim != 2 or points.shape[1] != dim:
         message = f"`points` should be (n, {dim}), got {tuple(points.shape)}."
         raise ShapeError(message)
-    space.interpolation(points)  # names the first point outside
-    cells, barycentric = space.mesh.locator.locate(points.detach().cpu().double().numpy(), 1e-5)
+    tolerance = 1e-9 if points.dtype == torch.float64 else 1e-5
+    cells, barycentric = space.mesh.locator.locate(points.detach().cpu().double().numpy(), tolerance)
+    if (cells < 0).any():
+        space.interpolation(points)  # raises, and names the first point outside
     gradients = simplex.gradients(space.mesh.points, space.mesh.cells[cells])
     dofs = torch.tensor(space.cell_dofs[cells], device=u.device)
     local = u[..., dofs]

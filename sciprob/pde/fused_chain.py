@@ -43,7 +43,7 @@ def compose_elementwise(function: str, u: Jet) -> Jet:
     stored = tuple(name for name in names if name in u.entries)
     outputs = _Chain.apply(function, 0, names, stored, *(u.entries[name] for name in stored))
     present = _present(names, stored)
-    return make_jet(dict(zip(present, outputs, strict=False)), known, u.zero)
+    return make_jet(dict(zip(present, outputs, strict=False)), known, u)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ShapeError, UnsupportedProblemError
-from sciprob.pde.derivative_names import Known, canonical, chain_terms, common, multiplicative, ordered, product_terms
+from sciprob.pde import elementwise, jet_rules
+from sciprob.pde.derivative_names import Known, canonical, common, multiplicative, ordered
 
 Number = int | float
 Index = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
@@ -58,7 +59,9 @@ class Jet:
     @classmethod
     def constant(cls, value: Tensor) -> Jet:
         """A function that does not depend on the coordinates: every derivative is known, and zero."""
-        return make_jet({"": value}, None, value)
+        jet = cls({"": value})
+        jet.known = None
+        return jet
 
     @property
     def shape(self) -> torch.Size:
@@ -71,6 +74,16 @@ class Jet:
                 message = f"the entries of a jet should broadcast to one shape, got {shapes}."
                 raise ShapeError(message) from error
         return self._shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the entries."""
+        return self.zero.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the entries are."""
+        return self.zero.device
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,7 +125,10 @@ class Jet:
         try:
             return self[name]
         except UnsupportedProblemError as error:
-            raise AttributeError(str(error)) from error
+            message = str(error)
+            if len(name) > 1 and hasattr(Tensor, name):
+                message = f"jets have no attribute `{name}`; functions are written `torch.{name}(u)`."
+            raise AttributeError(message) from error
 
     def knows(self, name: str) -> bool:
         """Whether the derivative `name` can be read."""
@@ -128,11 +144,12 @@ class Jet:
 
         Divergence forms read off it: `(k * u.derivative("x")).x` is `(k u_x)_x`.
         """
-        known = None if self.known is None else frozenset(_dropped(dict.fromkeys(self.known), coordinate))
+        names = dict.fromkeys(self.known or ())
+        known = None if self.known is None else frozenset(jet_rules.differentiate(names, coordinate))
         if known is not None and not known:
             message = f"this jet knows no derivative along `{coordinate}`, only {list(self.names)}; ask for it."
             raise UnsupportedProblemError(message)
-        return make_jet(_dropped(self.entries, coordinate), known, self.zero.expand(self.shape))
+        return make_jet(jet_rules.differentiate(self.entries, coordinate), known, self)
 
     def laplacian(self, coordinates: Iterable[str]) -> Tensor:
         """Sum of the second derivatives along the named coordinates."""
@@ -145,9 +162,7 @@ class Jet:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Jet:
         """f(u) for any smooth elementwise torch function; its derivatives come from nested forward mode."""
-        from sciprob.pde.elementwise import by_forward_mode
-
-        return self.compose(lambda u, order: by_forward_mode(function, u, order))
+        return self.compose(lambda u, order: elementwise.by_forward_mode(function, u, order))
 
     def compose(self, derivatives: Callable[[Tensor, int], Sequence[Tensor | None]]) -> Jet:
         """f(u) by the chain rule.
@@ -158,30 +173,11 @@ class Jet:
         known = None if self.known is None else multiplicative(self.known)
         names = ordered(known or frozenset({""}))
         f = derivatives(self.value, len(names[-1]))
-        entries: dict[str, Tensor] = {}
-        for name in names:
-            terms = [self._chained(count, f[len(blocks)], blocks) for count, blocks in chain_terms(name)]
-            entries.update(_summed(name, terms))
-        return make_jet(entries, known, self.zero.expand(self.shape))
-
-    def _chained(self, count: int, outer: Tensor | None, blocks: tuple[str, ...]) -> Tensor | None:
-        """One term of the chain rule; None if it is zero."""
-        if outer is None or any(block not in self.entries for block in blocks):
-            return None
-        for block in blocks:
-            outer = outer * self.entries[block]
-        return outer if count == 1 else count * outer
-
-    def _product(self, other: Jet, count: int, first: str, second: str) -> Tensor | None:
-        """One term of the product rule; None if it is zero."""
-        if first not in self.entries or second not in other.entries:
-            return None
-        term = self.entries[first] * other.entries[second]
-        return term if count == 1 else count * term
+        return make_jet(jet_rules.compose(names, f, self.entries), known, self)
 
     def with_entries(self, entries: dict[str, Tensor]) -> Jet:
         """A jet that knows the same derivatives."""
-        return make_jet(entries, self.known, self.zero)
+        return make_jet(entries, self.known, self)
 
     def __neg__(self) -> Jet:
         return self.with_entries({name: -entry for name, entry in self.entries.items()})
@@ -189,12 +185,9 @@ class Jet:
     def __add__(self, other: Jet | Tensor | Number) -> Jet:
         other = as_jet(other, self)
         known = common(self.known, other.known)
-        entries: dict[str, Tensor] = {}
-        for name in dict.fromkeys((*self.entries, *other.entries)):
-            if known is not None and name not in known:
-                continue
-            entries.update(_summed(name, [self.entries.get(name), other.entries.get(name)]))
-        return make_jet(entries, known, self.zero.expand(self.shape))
+        names = dict.fromkeys((*self.entries, *other.entries))
+        names_known = [name for name in names if known is None or name in known]
+        return make_jet(jet_rules.add(names_known, self.entries, other.entries), known, self)
 
     def __mul__(self, other: Jet | Tensor | Number) -> Jet:
         if isinstance(other, int | float):
@@ -205,10 +198,8 @@ class Jet:
         if self.known is None or other.known is None:
             return self.with_entries({name: entry * other.entries[""] for name, entry in self.entries.items()})
         known = multiplicative(self.known & other.known)
-        entries: dict[str, Tensor] = {}
-        for name in ordered(known):
-            entries.update(_summed(name, [self._product(other, *term) for term in product_terms(name)]))
-        return make_jet(entries, known, self.zero.expand(self.shape))
+        entries = jet_rules.multiply(ordered(known), self.entries, other.entries)
+        return make_jet(entries, known, self)
 
     def __matmul__(self, matrix: Tensor) -> Jet:
         from sciprob.pde.jet_functions import rule_of
@@ -219,7 +210,7 @@ class Jet:
         if isinstance(exponent, Jet | Tensor):
             message = "the exponent of a jet should be a number, got a jet or tensor; use exp(exponent * log(u))."
             raise UnsupportedProblemError(message)
-        return self.compose(lambda u, order: _powers(u, exponent, order))
+        return self.compose(lambda u, order: elementwise.power(u, exponent, order))
 
     def __sub__(self, other: Jet | Tensor | Number) -> Jet:
         return self + (-other)
@@ -256,31 +247,10 @@ def as_jet(x: Jet | Tensor | Number, like: Jet | Tensor) -> Jet:
     return Jet.constant(zero + x)
 
 
-def make_jet(entries: dict[str, Tensor], known: Known, zero: Tensor) -> Jet:
-    """A jet from canonical names; `zero` stands in where everything vanishes, and gives the shape."""
+def make_jet(entries: dict[str, Tensor], known: Known, like: Jet) -> Jet:
+    """A jet from canonical names; if all entries vanish, a zero of the shape of `like` is stored."""
     jet = Jet.__new__(Jet)
-    jet.entries = entries or {"" if known is None else ordered(known)[0]: zero}
+    jet.entries = entries or {"" if known is None else ordered(known)[0]: like.zero.expand(like.shape)}
     jet.known = known
     jet._shape = None
     return jet
-
-
-def _dropped(entries: Mapping[str, Any], coordinate: str) -> dict[str, Any]:
-    """Drop one letter of every name that has it."""
-    return {name.replace(coordinate, "", 1): entry for name, entry in entries.items() if coordinate in name}
-
-
-def _summed(name: str, terms: Sequence[Tensor | None]) -> dict[str, Tensor]:
-    """The sum of the terms that are not zero under `name`, or nothing."""
-    present = [term for term in terms if term is not None]
-    return {name: sum(present[1:], start=present[0])} if present else {}
-
-
-def _powers(u: Tensor, exponent: Number, order: int) -> list[Tensor | None]:
-    """Derivatives of `u^p`; from the p-th on those of a natural power vanish, also at zero."""
-    derivatives: list[Tensor | None] = []
-    factor: Number = 1
-    for k in range(order + 1):
-        derivatives.append(factor * u ** (exponent - k) if factor else None)
-        factor *= exponent - k
-    return derivatives

@@ -64,7 +64,7 @@ def _cat(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
         raise UnsupportedProblemError(message)
     known = reduce(common, (jet.known for jet in jets))
     names = dict.fromkeys(name for jet in jets for name in jet.entries if known is None or name in known)
-    return make_jet({name: _joined(name, jets) for name in names}, known, jets[0].zero)
+    return make_jet({name: _joined(name, jets) for name in names}, known, jets[0])
 
 
 def _joined(name: str, jets: Sequence[Jet]) -> Tensor:

@@ -114,6 +114,8 @@ def test_wrong_use_is_explained():
     x = coordinate_jets(columns(POINTS, "xyt"), ("xx",))["x"]
     with pytest.raises(UnsupportedProblemError, match=r"torch function `relu` has no derivative rule"):
         torch.relu(x)
+    with pytest.raises(AttributeError, match=r"written `torch\.tanh\(u\)`"):
+        x.tanh()
     with pytest.raises(UnsupportedProblemError, match="exponent of a jet should be a number"):
         x**x
     with pytest.raises(UnsupportedProblemError, match="knows no derivative along `y`"):
@@ -137,4 +139,5 @@ def test_no_points_and_one_point(n):
 def test_dtype_follows_the_points():
     x = coordinate_jets(columns(POINTS.float(), "xyt"), ("xxxx",))["x"]
     jet = torch.exp(1 / (1 + x)) * 2 - 1
+    assert (jet.dtype, jet.device) == (torch.float32, POINTS.device)
     assert {entry.dtype for entry in jet.entries.values()} == {torch.float32}

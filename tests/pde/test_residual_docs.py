@@ -83,3 +83,7 @@ class TestDarcy(ResidualConformance):
 class TestFlow(ResidualConformance):
     def make(self):
         return NavierStokes("xyz"), {"viscosity": 0.1}
+
+    def solution(self, x):
+        """Channel flow."""
+        return {"u": 1 - x["y"] ** 2, "v": 0 * x["x"], "w": 0 * x["x"], "p": -0.2 * x["x"]}
