@@ -70,7 +70,7 @@ class ScalarUnknowns:
 
     def __init__(self, mesh: DistributedMesh, names: Sequence[str], name: str = "parameters") -> None:
         fx = fenics()
-        self.space = Space((len(names),), name=name, dims=("parameter",))
+        self.space = Space((len(names),), name=name, dims=("parameter",), labels=tuple(names))
         self.names = tuple(names)
         self._constants = [fx.fem.Constant(mesh.domain, 1.0) for _ in names]
         self.symbols = {key: fx.ufl.variable(value) for key, value in zip(names, self._constants, strict=True)}

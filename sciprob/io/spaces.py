@@ -23,6 +23,7 @@ def describe_space(space: Space) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UnsupportedProblemError: If it is not a `Space`, `GridSpace` or `FESpace`.
     """
     words: dict[str, Any] = {"name": space.name, "dims": list(space.dims), "unit": space.unit}
+    words |= {"labels": list(space.labels)} if space.labels else {}
     if type(space) is FESpace:
         mesh = space.mesh
         names = {name: list(pair) for name, pair in mesh.names.items()}
@@ -48,6 +49,7 @@ def restore_space(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     """
     kind = settings["kind"]
     words: dict[str, Any] = {"name": settings["name"], "dims": tuple(settings["dims"]), "unit": settings["unit"]}
+    words["labels"] = tuple(settings.get("labels", ()))
     if kind == "FESpace":
         names = {name: (int(pair[0]), int(pair[1])) for name, pair in settings["names"].items()}
         mesh = Mesh(**{name: tensors[f"mesh.{name}"].numpy() for name in _MESH_ARRAYS}, names=names)

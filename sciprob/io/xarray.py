@@ -122,6 +122,8 @@ def dataset(space: Space, tensors: Mapping[str, Tensor], leading: tuple[str, ...
         axis = name if name in space.dims else space.dims[0]
         if name not in tensors and values.ndim == 1 and (name in space.dims or len(space.dims) == 1):
             coords[name] = ((axis,), values.detach().cpu().numpy())
+    if space.labels:
+        coords[space.dims[0]] = list(space.labels)
     return Dataset(data, coords)
 
 

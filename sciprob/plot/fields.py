@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciprob.plot.panels import abscissa, draw_field, draw_points, has_places, is_curve, to_numpy
+from sciprob.plot.panels import abscissa, draw_field, draw_points, has_places, is_curve, is_list, to_numpy
 from sciprob.plot.style import (
     FIELD_MAP,
     INK,
@@ -40,7 +40,7 @@ def field_figure(
 
     Fields in the plane: mean and std, and with a truth also truth (on the colour scale of the
     mean) and absolute error (on that of the std). Curves: mean with 50 % and 90 % bands and the
-    truth.
+    truth. A few numbers: each with its intervals on an axis of its own.
 
     Args:
         posterior: Any posterior.
@@ -53,6 +53,8 @@ def field_figure(
     """
     if truth is not None:
         posterior.space.batch_shape(truth, "truth")
+    if is_list(posterior.space):
+        return _list(posterior, truth, title)
     if is_curve(posterior.space):
         return _curve(posterior, truth, sensors, title)
     return _plane(posterior, truth, sensors, title)
@@ -112,6 +114,27 @@ def _curve(posterior: Posterior, truth: Tensor | None, sensors: Mapping[str, Ten
         axes.plot(to_numpy(sensors[name]), np.full(len(sensors[name]), 0.015), "|", color=INK, transform=bottom)
     dress(axes, "posterior", name, quantity(posterior.space))
     legend_below(figure, axes)
+    return figure
+
+
+def _list(posterior: Posterior, truth: Tensor | None, title: str) -> Figure:
+    """One row per number, because their scales differ."""
+    space = posterior.space
+    figure = new_figure(7.0, 0.9 + 0.9 * space.size, title)
+    rows = figure.subplots(space.size, 1, squeeze=False)[:, 0]
+    mean = np.atleast_1d(to_numpy(posterior.mean))
+    ends = {level: [np.atleast_1d(to_numpy(end)) for end in posterior.interval(level)] for level in (0.9, 0.5)}
+    for i, axes in enumerate(rows):
+        for (level, (low, high)), width in zip(ends.items(), (3, 8), strict=True):
+            label = f"{level:.0%} interval"
+            axes.plot([low[i], high[i]], [0, 0], color=POSTERIOR, alpha=0.4, linewidth=width, label=label)
+        axes.plot(mean[i], 0, "o", color=POSTERIOR, label="mean")
+        if truth is not None:
+            axes.plot(np.atleast_1d(to_numpy(truth))[i], 0, "|", color=TRUTH, markersize=18, mew=2, label="truth")
+        axes.set_yticks([0], [space.labels[i] if space.labels else quantity(space) if space.size == 1 else str(i)])
+        axes.set_ylim(-1, 1)
+        dress(axes)
+    legend_below(figure, rows[0])
     return figure
 
 

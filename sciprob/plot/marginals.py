@@ -121,6 +121,8 @@ def _coordinates(point: list[float]) -> str:
 
 def place(space: Space, entry: int) -> str:
     """Where an entry is: coordinates where the space has them, else its indices."""
+    if space.labels:
+        return space.labels[entry]
     if len(space.shape) == 1 and "x" in space.coords:
         return _coordinates([float(space.coords[axis][entry]) for axis in "xyz" if axis in space.coords])
     where = np.unravel_index(entry, space.shape) if space.shape else ()

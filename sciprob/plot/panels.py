@@ -14,6 +14,7 @@ from sciprob.spaces import Space
 from sciprob.spaces.fe import FESpace
 
 Floats = NDArray[np.float64]
+_FEW = 12
 
 
 def to_numpy(values: Tensor) -> Floats:
@@ -25,6 +26,12 @@ def to_numpy(values: Tensor) -> Floats:
 def is_curve(space: Space) -> bool:
     """Whether a field is best drawn as a curve with bands: one axis, and no plane to draw it in."""
     return len(space.shape) <= 1 and not isinstance(space, FESpace) and not has_places(space)
+
+
+def is_list(space: Space) -> bool:
+    """Whether entries are a few numbers without an order: nothing lies between them."""
+    few = space.size <= _FEW and not isinstance(space, FESpace) and not has_places(space)
+    return bool(space.labels) or (few and len(space.shape) <= 1 and not space.coords)
 
 
 def has_places(space: Space) -> bool:

@@ -23,6 +23,10 @@ class Space:
         unit: Physical unit, documentation only.
         coords: Coordinates by name; each a tensor along the axis of the same name, or along the
             only axis of the space.
+        labels: Names of the entries along the only axis, for a few numbers that are no field.
+
+    Raises:
+        ShapeError: If dims or labels do not fit the shape.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +34,7 @@ class Space:
     dims: tuple[str, ...] = ()
     unit: str = "1"
     coords: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    labels: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -37,6 +42,9 @@ class Space:
             object.__setattr__(self, "dims", tuple(f"{self.name}_{i}" for i in range(len(self.shape))))
         if len(self.dims) != len(self.shape):
             message = f"a space of shape {self.shape} needs {len(self.shape)} dims, got {self.dims}."
+            raise ShapeError(message)
+        if self.labels and self.shape != (len(self.labels),):
+            message = f"`labels` should name the entries of a space of shape {self.shape}, got {self.labels}."
             raise ShapeError(message)
 
     @property

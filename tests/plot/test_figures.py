@@ -74,8 +74,10 @@ def test_every_space_has_its_figure(name, tmp_path):
     truth = posterior.mean + 1
     figure = posterior.plot(truth, title="a title")
     titles = [axes.get_title() for axes in figure.axes]
-    if name in ("curve", "vector", "scalar"):
+    if name == "curve":
         assert titles == ["posterior"]
+    elif name in ("vector", "scalar"):
+        assert len(titles) == SPACES[name].size
     else:
         suffix = ", middle section" if name in ("tetrahedra", "volume") else ""
         names = ("truth", "posterior mean", "|mean - truth|", "posterior std")
@@ -234,3 +236,15 @@ def test_importing_plot_does_not_load_matplotlib_and_drawing_not_pyplot():
         "Ensemble(Space((3,)), torch.rand(9, 3)).plot(); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_few_numbers_have_rows_of_their_own():
+    space = Space((2,), name="parameters", dims=("parameter",), labels=("density", "viscosity"))
+    draws = torch.tensor([1.0, 1e-3], dtype=torch.float64) * torch.rand(200, 2, dtype=torch.float64)
+    posterior = Ensemble(space, draws)
+    figure = posterior.plot(truth=torch.tensor([0.5, 5e-4], dtype=torch.float64))
+    rows = [axes.get_yticklabels()[0].get_text() for axes in figure.axes]
+    assert rows == ["density", "viscosity"]
+    (low, high), (narrow, wide) = (axes.get_xlim() for axes in figure.axes)
+    assert (high - low) > 100 * (wide - narrow)  # each on its own scale
+    assert "viscosity" in posterior.to_xarray()["posterior"].coords["parameter"]
