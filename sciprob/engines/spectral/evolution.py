@@ -12,6 +12,7 @@ from torch import Tensor
 from sciprob.engines.spectral.equation import SpectralEquation
 from sciprob.engines.spectral.evolution_autograd import differentiable_march
 from sciprob.engines.spectral.march import March, segments
+from sciprob.engines.spectral.resolution import warn_if_coarse
 from sciprob.engines.spectral.schemes import scheme_named
 from sciprob.engines.spectral.step_size import choose_step
 from sciprob.errors import ConfigError
@@ -38,6 +39,9 @@ class Evolution(ForwardOperator):
         scheme: `"etdrk4"`, `"etdrk2"` or `"imex"`.
         initial: Initial state `(*state.shape)`, needed unless it is unknown and `step` is given.
         checkpoint: Store states for reverse mode at about 2 sqrt(n) times; False stores all of them.
+
+    Warns:
+        SciprobWarning: If the step is chosen and the grid does not resolve that run; says a size that would do.
 
     Raises:
         ConfigError: If times, step, names or `initial` are not as said above.
@@ -70,7 +74,10 @@ class Evolution(ForwardOperator):
         self.times = times
         self.register_buffer("initial", initial if initial is None else equation_state(equation, initial))
         method = scheme_named(scheme)
-        self.step = choose_step(equation, method, times, self.initial, tolerance) if step is None else float(step)
+        if step is None:
+            step, trajectory = choose_step(equation, method, times, self.initial, tolerance)
+            warn_if_coarse(equation.basis, trajectory)
+        self.step = float(step)
         pieces = segments(times, self.step, store_all=not checkpoint)
         self._march = March(equation, method, pieces, tuple(unknown), self.initial, len(times))
 

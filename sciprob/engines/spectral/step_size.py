@@ -18,12 +18,12 @@ _HALVINGS = 24
 
 def choose_step(
     equation: SpectralEquation, scheme: Scheme, times: Sequence[float], initial: Tensor | None, tolerance: float
-) -> float:
+) -> tuple[float, Tensor]:
     """Largest of the steps T, T/2, T/4, ... whose run agrees with its halved run.
 
     The error of the halved run is estimated by |u_h - u_{h/2}| / (2^order - 1) relative to
-    |u_{h/2}|, the largest over the output times; the halved step is returned. T is the largest
-    interval between output times.
+    |u_{h/2}|, the largest over the output times; the halved step is returned, and its trajectory
+    `(n_times, *state.shape)`. T is the largest interval between output times.
 
     Raises:
         ConfigError: If the tolerance is not positive.
@@ -40,7 +40,7 @@ def choose_step(
             norms = fine.flatten(1).norm(dim=1)
             error = (coarse - fine).flatten(1).norm(dim=1) / torch.where(norms > 0, norms, 1.0)
             if float(error.max()) <= tolerance * (2**scheme.order - 1):
-                return step
+                return step, fine
         coarse, step = fine, step / 2
     message = (
         f"no time step down to {step:g} reaches a relative error of {tolerance:g}; use a larger `tolerance` "
