@@ -14,9 +14,11 @@ from sciprob.engines.conditions import Conditions
 from sciprob.engines.torch_fe.conjugate_gradients import conjugate_gradients
 from sciprob.engines.torch_fe.discretisation import Discretisation, discretise
 from sciprob.engines.torch_fe.elements import lagrange
+from sciprob.engines.torch_fe.newton import Newton
 from sciprob.engines.torch_fe.preconditioner import Matrices, TwoLevel
 from sciprob.engines.torch_fe.quadrature import quadrature
 from sciprob.engines.torch_fe.sparse import SharedMatrix
+from sciprob.engines.torch_fe.system import LinearSolver, System
 from sciprob.engines.torch_fe.weak_form import conductivity, matrix_values
 from sciprob.errors import UnsupportedProblemError
 from sciprob.spaces import FESpace, Mesh, box_mesh
@@ -184,3 +186,37 @@ def test_conjugate_gradients_keep_nan_to_its_system() -> None:
     )
     assert result.failed.flatten().tolist() == [False, True, False]
     assert torch.equal(result.x[[0, 2]], torch.ones(2, 6, 1).double())
+
+
+def nonlinear() -> tuple[Discretisation, Newton]:
+    t = discretise(FESpace(jiggled((4, 3)), 1), Conditions({"left": 0.0}), 50.0, 4)
+    return t, Newton(reaction=5.0, tolerance=1e-9, max_iterations=25, linear=LinearSolver())
+
+
+def test_line_search_shortens_steps_that_go_too_far() -> None:
+    """An eighth of Newton's step is taken whole, nine of them are not, and a step uphill is refused."""
+    t, newton = nonlinear()
+    u, k = torch.zeros(1, len(t.lift)).double(), conductivity(t, torch.zeros(1, len(t.lift)).double())
+    u[:, t.free] = noise(1, len(t.free))
+    force = newton.force(t, k, u)
+    step = System(t, matrix_values(t, k, u, 5.0), LinearSolver()).solve(force[:, :, None]).x[:, :, 0]
+    k, u = (x.expand(3, *x.shape[1:]) for x in (k, u))
+    steps = torch.cat([step / 8, 9 * step, -step])
+    result, residual, found = newton.line_search(t, k, u, steps, force.expand(3, -1))
+    assert found.tolist() == [True, True, False]
+    assert torch.equal(result[0], (u + steps)[0])
+    taken = (result[1] - u[1]).norm() / steps[1].norm()
+    assert min(abs(float(taken) - 2.0**-i) for i in range(1, 12)) < 1e-12
+    assert (residual.norm(dim=1)[:2] < force.norm()).all()
+    assert torch.allclose(residual, newton.force(t, k, result))
+
+
+def test_newton_leaves_a_sample_that_it_lost() -> None:
+    """One failure, of the linear solve, and the other sample's state as if it were alone."""
+    t, newton = nonlinear()
+    m = torch.zeros(2, len(t.lift), dtype=torch.float64)
+    m[0] = 800.0
+    states = newton.solve(t, m)
+    assert [(failure.sample, failure.reason[:19]) for failure in states.failures] == [(0, "conjugate gradients")]
+    assert torch.isnan(states.u[0]).all()
+    assert relative(states.u[1], newton.solve(t, m[1:]).u[0]) < 1e-12

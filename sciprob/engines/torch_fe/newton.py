@@ -66,7 +66,7 @@ class Newton:
         states = States(m.new_full((len(m), len(t.lift)), torch.nan))
         norms: list[list[float]] = [[] for _ in m]
         active, k, u = torch.arange(len(m), device=m.device), conductivity(t, m), t.lift.expand(len(m), -1)
-        force = self._force(t, k, u)
+        force = self.force(t, k, u)
         for _ in range(self.max_iterations):
             for i, norm in zip(active.tolist(), force.norm(dim=1).tolist(), strict=True):
                 norms[i].append(norm)
@@ -77,13 +77,13 @@ class Newton:
             active, k, u, step, force = (x[left] for x in (active, k, u, step, force))
             if not len(active):
                 return states
-            u, force, found = self._line_search(t, k, u, step, force)
+            u, force, found = self.line_search(t, k, u, step, force)
             self._fail(states, active[~found], "Newton's method found no step that reduces the residual", norms)
             active, k, u, force = (x[found] for x in (active, k, u, force))
         self._fail(states, active, f"Newton's method did not converge in {self.max_iterations} iterations", norms)
         return states
 
-    def _force(self, t: Discretisation, k: Tensor, u: Tensor) -> Tensor:
+    def force(self, t: Discretisation, k: Tensor, u: Tensor) -> Tensor:
         """-F, zero where u is given."""
         inner = -residual(t, k, u, self.reaction)[:, t.free]
         return torch.zeros_like(u).index_copy(1, t.free, inner)
@@ -106,7 +106,7 @@ class Newton:
             states.failures.append(Failure(int(active[row]), reason, history))
         return solution.x[:, :, 0], lost
 
-    def _line_search(
+    def line_search(
         self, t: Discretisation, k: Tensor, u: Tensor, step: Tensor, force: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Halve each step until the residual falls: new states, their residuals, and for whom it did."""
@@ -114,7 +114,7 @@ class Newton:
         length, next_u, next_force = 1.0, u, force
         for _ in range(_HALVINGS):
             trial = u + length * step
-            force_there = self._force(t, k, trial)
+            force_there = self.force(t, k, trial)
             better = ~found & (force_there.norm(dim=1) <= (1 - 1e-4 * length) * norm)  # false for NaN
             next_u = torch.where(better[:, None], trial, next_u)
             next_force = torch.where(better[:, None], force_there, next_force)
