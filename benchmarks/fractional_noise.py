@@ -79,7 +79,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def bench_sampling(table: Table, repeats: int) -> None:
-    n, count = 1024, 256
+    n, count = 1024, 32
     case, source = f"{count} paths of {n} steps, H = 0.3", generator(0)
 
     def ours() -> None:
