@@ -102,13 +102,14 @@ def flow_figure(space: FlowSpace, velocity: Floats, sensors: Floats, title: str)
     x, y, u, v = _raster(space.velocity, velocity)
     above.streamplot(x, y, u, v, color="white", linewidth=0.6, arrowsize=0.6, density=1.2)
     above.scatter(*sensors.T, s=14, facecolor="none", edgecolor="white", linewidth=0.8, zorder=4)
-    above.set_xlim(lower[0], upper[0])
-    above.set_ylim(lower[1], upper[1])
     gradient = centre_gradients(space.velocity, velocity)
     vorticity = gradient[1, 0] - gradient[0, 1]
     at_nodes = torch.from_numpy(_vertex_average(mesh, vorticity))
     limit = float(np.quantile(np.abs(vorticity), 0.98)) or 1.0  # corners of a moving lid would hide the rest
     curl = draw_field(below, space.pressure, at_nodes, "vorticity", cmap="coolwarm", vmin=-limit, vmax=limit)
+    for axes in (above, below):
+        axes.set_xlim(lower[0], upper[0])
+        axes.set_ylim(lower[1], upper[1])
     colour_bar(figure, speed, [above], "speed")
     colour_bar(figure, curl, [below], "vorticity")
     return figure
