@@ -9,21 +9,15 @@ import torch
 from torch import Tensor
 
 from sciprob.engines.conditions import Conditions, Value
+from sciprob.engines.torch_fe.derivative import EllipticDerivative, Points, blocks_of
 from sciprob.engines.torch_fe.discretisation import Discretisation, discretise
 from sciprob.engines.torch_fe.newton import Failure, Newton, States
-from sciprob.engines.torch_fe.system import BLOCK, LinearSolver, System, linear_failure
+from sciprob.engines.torch_fe.system import LinearSolver
 from sciprob.engines.torch_fe.tables import Tables
-from sciprob.engines.torch_fe.weak_form import (
-    conductivity,
-    matrix_values,
-    parameter_action,
-    parameter_transpose,
-    slopes,
-)
 from sciprob.errors import ConvergenceError, NonFiniteError, UnsupportedProblemError
-from sciprob.operators.base import ForwardOperator, event_space
+from sciprob.operators.base import ForwardOperator
 from sciprob.operators.host_autograd import differentiable_solve
-from sciprob.operators.linear import ExplicitLinearMap, LinearMap
+from sciprob.operators.linear import LinearMap
 from sciprob.spaces import FESpace, Mesh
 
 
@@ -107,7 +101,7 @@ class EllipticOperator(ForwardOperator):
             raise NonFiniteError(message)
         self._stats.forward += int(good.sum())
         t, u = self._tables.beside(m), m.new_full((len(m), self.codomain.size), torch.nan)
-        for rows in _blocks(good, t):
+        for rows in blocks_of(good, t):
             states = self._newton.solve(t, m[rows])
             self._stats.factorisations += states.factorisations
             if states.failures and self.on_failure == "raise":
@@ -133,7 +127,7 @@ class EllipticOperator(ForwardOperator):
         dtype = w.dtype
         m, u, w = (x.detach().double() for x in (m, u, w))
         result = w.new_full((len(w), (self.domain if transpose else self.codomain).size), torch.nan)
-        for rows in _blocks(torch.isfinite(u).all(1), self._tables.beside(m)):
+        for rows in blocks_of(torch.isfinite(u).all(1), self._tables.beside(m)):
             point = Points(self, m[rows], u[rows], rows)
             result[rows] = (point.adjoint if transpose else point.tangent)(w[rows][None])[0]
         return result.to(dtype)
@@ -161,91 +155,6 @@ class EllipticOperator(ForwardOperator):
         """Add to the counter."""
         for name, n in solves.items():
             setattr(self._stats, name, getattr(self._stats, name) + n)
-
-
-class Points:
-    """J = -(dF/du)^{-1} dF/dm at B parameters with their states, zero where u is given.
-
-    Args:
-        operator: The operator.
-        m: Parameters `(B, P)`, float64.
-        u: States `(B, N)`.
-        numbers: Of the samples, for messages `(B,)`.
-    """
-
-    def __init__(self, operator: EllipticOperator, m: Tensor, u: Tensor, numbers: Tensor) -> None:
-        self._numbers = numbers
-        self._count = operator.count  # a bound method, so that no module is referred to
-        self._t = t = operator.tables(m)
-        self._k, self._slopes = conductivity(t, m), slopes(t, u)
-        self._system = System(t, matrix_values(t, self._k, u, operator.reaction), operator.linear_solver)
-        self._count(factorisations=len(m))
-
-    def tangent(self, dm: Tensor) -> Tensor:
-        """J dm: `(K, B, P)` -> `(K, B, N)`."""
-        self._count(tangent=dm.shape[0] * dm.shape[1])
-        return self._blockwise(dm, lambda x: self._solve(-parameter_action(self._t, self._k, self._slopes, x)))
-
-    def adjoint(self, v: Tensor) -> Tensor:
-        """J^T v: `(K, B, N)` -> `(K, B, P)`; the matrix is its own transpose."""
-        self._count(adjoint=v.shape[0] * v.shape[1])
-        return self._blockwise(v, lambda x: -parameter_transpose(self._t, self._k, self._slopes, self._solve(x)))
-
-    def _blockwise(self, x: Tensor, action: Any) -> Tensor:
-        block = max(1, BLOCK // (max(1, self._k.numel() * self._slopes.shape[-1])))
-        return torch.cat([action(part) for part in x.split(block)])
-
-    def _solve(self, rhs: Tensor) -> Tensor:
-        """Solve with the matrices, `(K, B, N)`."""
-        solution = self._system.solve(rhs.permute(1, 2, 0))
-        if bool(solution.failed.any()):
-            row, column = solution.failed.nonzero()[0].tolist()
-            i, history = int(self._numbers[row]), tuple(solution.history[:, row, column].tolist())
-            message = f"the derivative of sample {i} could not be solved: {linear_failure(solution)}; check its state."
-            raise ConvergenceError(message, sample=i, history=history)
-        return solution.x.permute(2, 0, 1)
-
-
-class EllipticDerivative(ExplicitLinearMap):
-    """Derivative of an `EllipticOperator` at a batch of points, built by its `linearise`.
-
-    Args:
-        operator: The operator; it counts the solves.
-        batch: Batch axes of the points, part of the event here.
-        m: Points `(B, P)`, float64.
-        u: Their states `(B, N)`.
-    """
-
-    def __init__(self, operator: EllipticOperator, batch: torch.Size, m: Tensor, u: Tensor) -> None:
-        super().__init__(event_space(operator.domain, batch), event_space(operator.codomain, batch))
-        everywhere = torch.ones(len(m), dtype=torch.bool, device=m.device)
-        self._blocks = _blocks(everywhere, operator.tables(m))
-        self._points = [Points(operator, m[rows], u[rows], rows) for rows in self._blocks]
-        self._sizes = (len(m), operator.domain.size, operator.codomain.size)
-
-    def _matvec(self, x: Tensor) -> Tensor:
-        b, source, _ = self._sizes
-        w = x.detach().double().reshape(len(x), b, source)
-        parts = [p.tangent(w[:, rows]) for p, rows in zip(self._points, self._blocks, strict=True)]
-        return _joined(parts, w).reshape(len(x), *self.codomain.shape).to(x.dtype)
-
-    def _rmatvec(self, y: Tensor) -> Tensor:
-        b, _, target = self._sizes
-        w = y.detach().double().reshape(len(y), b, target)
-        parts = [p.adjoint(w[:, rows]) for p, rows in zip(self._points, self._blocks, strict=True)]
-        return _joined(parts, w).reshape(len(y), *self.domain.shape).to(y.dtype)
-
-
-def _joined(parts: list[Tensor], like: Tensor) -> Tensor:
-    """Results of all samples; none if there are none."""
-    return torch.cat(parts, dim=1) if parts else like.new_zeros(0)
-
-
-def _blocks(which: Tensor, t: Discretisation) -> list[Tensor]:
-    """Numbers of the samples chosen, in blocks that are solved together; bounds the memory of large batches."""
-    c, q, k, d = t.cells.gradients.shape[0], t.cells.weights.shape[1], *t.cells.gradients.shape[2:]
-    size = max(1, BLOCK // max(len(t.pattern), c * k * max(k, q * d)))
-    return [rows for rows in which.nonzero().flatten().split(size) if len(rows)]
 
 
 def elliptic_operator(mesh: Mesh, degree: int = 1, **settings: Any) -> EllipticOperator:
