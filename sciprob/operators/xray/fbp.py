@@ -27,7 +27,7 @@ class FilteredBackProjection(ExplicitLinearMap):
     a line that is measured more than once (1/2 in a full turn, smooth weights in a short scan).
 
     h is the band-limited ramp given by its samples 1/(4 b^2), 0, -1/(pi k b)^2 (k odd) for the bin
-    spacing b, which keeps the mean right where a sampled |frequency| does not; w_v is the cell of
+    spacing b, which keeps the mean right where a sampled `|frequency|` does not; w_v is the cell of
     view v among the angles. Values between bins are interpolated linearly and are zero beyond the
     detector. An object wider than the detector gives the known bright rim, and a missing range
     of angles gives streaks: nothing is done about either. The adjoint is the exact transpose.
