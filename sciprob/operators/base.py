@@ -69,7 +69,7 @@ class ForwardOperator(nn.Module):
     def jvp(self, m: Any, dm: Any) -> tuple[Any, Any]:
         """Value and tangent `(G(m), J(m) dm)`; `dm` has the shape of `m`."""
         _check_batch(self.domain, dm, "dm", self.domain.batch_shape(m))
-        y, dy = torch.func.jvp(self.forward, (m,), (dm,))  # type: ignore[misc]
+        y, dy = torch.func.jvp(self.forward, (_packed(m),), (_packed(dm),))  # type: ignore[misc]
         return y, dy
 
     def vjp(self, m: Any, v: Any) -> tuple[Any, Any]:
@@ -145,6 +145,11 @@ def event_space(space: AnySpace, batch: torch.Size, name: str | None = None) -> 
         return space
     dims = tuple(f"batch_{i}" for i in range(len(batch))) + space.dims
     return Space((*batch, *space.shape), name=name or space.name, dims=dims, unit=space.unit)
+
+
+def _packed(x: Any) -> Any:
+    """A copy of what shares memory with itself, as after `expand`, which torch's forward mode refuses."""
+    return {name: part.contiguous() for name, part in x.items()} if isinstance(x, dict) else x.contiguous()
 
 
 def _check_batch(space: Any, x: Any, name: str, expected: torch.Size) -> None:

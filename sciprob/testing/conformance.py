@@ -120,6 +120,15 @@ class OperatorConformance:
         for dm, v in pairs:
             assert adjoint_defect(operator, m, dm, v) <= self.dot_tolerance
 
+    def test_tangent_at_an_expanded_point(self, case: Any) -> None:
+        """One point for many directions, without a copy of it: the same as with copies."""
+        operator, m = case
+        self._needs(operator, Capability.JVP)
+        dm = self.noise((2, *m.shape), 11)
+        _, found = operator.jvp(m.expand(dm.shape), dm)
+        _, expected = operator.jvp(m.expand(dm.shape).clone(), dm)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
     def test_taylor_order(self, case: Any) -> None:
         """The remainder of the tangent is of second order, or zero for linear maps."""
         operator, m = case
