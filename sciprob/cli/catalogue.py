@@ -91,12 +91,13 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _meanings(cls: type) -> dict[str, str]:
-    """What the class docstring says of each field under `Args:`."""
-    section = re.search(r"\nArgs:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(cls) or "")
-    if section is None:
-        return {}
-    entries = re.split(r"(?m)^ {4}(\w+): ", section[1])[1:]
-    return {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
+    """What the docstrings of the class and of those it inherits from say of each field under `Args:`."""
+    meanings: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        section = re.search(r"\nArgs:\n((?:[ \t]+.*\n?|\n)*)", inspect.cleandoc(part.__doc__ or ""))
+        entries = [] if section is None else re.split(r"(?m)^ {4}(\w+): ", section[1])[1:]
+        meanings |= {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
+    return meanings
 
 
 def _summary(cls: type) -> str:

@@ -10,16 +10,13 @@ from torch import Tensor
 
 from sciprob.engines.spectral import Evolution, SpectralEquation
 from sciprob.errors import ConfigError
-from sciprob.operators import DenseMap
-from sciprob.operators.parameterise import Exp
-from sciprob.priors.base import GaussianPrior, Prior
-from sciprob.priors.transformed import TransformedPrior
+from sciprob.priors.base import Prior
 from sciprob.problems.grid_data import Measurements, Model
 from sciprob.problems.grid_problem import GridProblem
 from sciprob.problems.grid_report import TrajectoryReport
 from sciprob.problems.grid_settings import GridSensors
 from sciprob.problems.problem import Report
-from sciprob.spaces import GridSpace, Space
+from sciprob.spaces import GridSpace
 
 _FRAMES = 25
 
@@ -61,31 +58,6 @@ class SnapshotSensors(GridSensors):
         if self.snapshots < 1:
             message = f"`snapshots` should be at least 1, got {self.snapshots}."
             raise ConfigError(message)
-
-
-@dataclass(frozen=True)
-class PositiveNumber:
-    """Prior of a positive number: log-normal.
-
-    Args:
-        median: Median.
-        spread: Standard deviation of the logarithm; 0.7 is a factor of two.
-    """
-
-    median: float
-    spread: float
-
-    def __post_init__(self) -> None:
-        if not (self.median > 0 and self.spread > 0):
-            message = f"`median` and `spread` should be positive, got {self.median} and {self.spread}."
-            raise ConfigError(message)
-
-    def on(self, name: str) -> TransformedPrior:
-        """The prior of a number called `name`."""
-        latent = Space((), name=f"log_{name}")
-        root = DenseMap(torch.tensor([[self.spread]], dtype=torch.float64), Space((1,), name="xi"), latent)
-        mean = torch.tensor(self.median, dtype=torch.float64).log()
-        return TransformedPrior(GaussianPrior(mean, root), Exp(latent, Space((), name=name)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,27 +11,31 @@ from sciprob.engines.spectral import SpectralBasis, SpectralEquation
 from sciprob.engines.spectral.equations.advection import AdvectionSpectral
 from sciprob.engines.spectral.equations.burgers import BurgersSpectral
 from sciprob.priors.base import Prior
-from sciprob.problems.evolution import EvolutionProblem, PositiveNumber, interval_grid, named
+from sciprob.problems.evolution import EvolutionProblem, interval_grid, named
 from sciprob.problems.grid_settings import GridField, field_on
+from sciprob.problems.positive_number import PositiveNumber
 from sciprob.problems.problem import Info
 from sciprob.problems.registry import register
 from sciprob.spaces import GridSpace
 
 
+@dataclass(frozen=True, kw_only=True)
+class LineProblem(EvolutionProblem):
+    """A field u on [0, 1), periodic."""
+
+    def space(self, points: int) -> GridSpace:
+        """Periodic interval."""
+        return interval_grid(points, "u")
+
+
 @register("burgers-initial")
 @dataclass(frozen=True, kw_only=True)
-class BurgersInitial(EvolutionProblem):
+class BurgersInitial(LineProblem):
     """Initial state of Burgers' equation u_t + u u_x = nu u_xx on [0, 1), periodic.
 
     Args:
         viscosity: nu > 0.
         prior: Prior of the initial state.
-        grid: Points of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -45,10 +49,6 @@ class BurgersInitial(EvolutionProblem):
     viscosity: float
     prior: GridField
 
-    def space(self, points: int) -> GridSpace:
-        """Periodic interval."""
-        return interval_grid(points, "u")
-
     def equation(self, grid: GridSpace) -> SpectralEquation:
         """Burgers' equation."""
         return BurgersSpectral(SpectralBasis(grid), viscosity=self.viscosity)
@@ -60,18 +60,12 @@ class BurgersInitial(EvolutionProblem):
 
 @register("burgers-viscosity")
 @dataclass(frozen=True, kw_only=True)
-class BurgersViscosity(EvolutionProblem):
+class BurgersViscosity(LineProblem):
     """Viscosity of Burgers' equation u_t + u u_x = nu u_xx on [0, 1), periodic, with a known initial state.
 
     Args:
         initial_state: Formula in x.
         prior: Prior of the viscosity.
-        grid: Points of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -85,10 +79,6 @@ class BurgersViscosity(EvolutionProblem):
 
     initial_state: str
     prior: PositiveNumber
-
-    def space(self, points: int) -> GridSpace:
-        """Periodic interval."""
-        return interval_grid(points, "u")
 
     def equation(self, grid: GridSpace) -> SpectralEquation:
         """Burgers' equation, with the viscosity as unknown."""
@@ -105,19 +95,13 @@ class BurgersViscosity(EvolutionProblem):
 
 @register("advection")
 @dataclass(frozen=True, kw_only=True)
-class Advection(EvolutionProblem):
+class Advection(LineProblem):
     """Initial state of u_t + c u_x = D u_xx on [0, 1), periodic: linear, with the exact posterior known.
 
     Args:
         velocity: c.
         diffusivity: D >= 0.
         prior: Prior of the initial state.
-        grid: Points of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -131,10 +115,6 @@ class Advection(EvolutionProblem):
     velocity: float
     diffusivity: float
     prior: GridField
-
-    def space(self, points: int) -> GridSpace:
-        """Periodic interval."""
-        return interval_grid(points, "u")
 
     def equation(self, grid: GridSpace) -> SpectralEquation:
         """Advection and diffusion."""

@@ -29,12 +29,6 @@ class NavierStokesProblem(EvolutionProblem):
         viscosity: nu >= 0.
         prior: Prior of the unknown field.
         drag: Friction >= 0.
-        grid: Points along each axis of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when the vorticity is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     viscosity: float
@@ -52,16 +46,8 @@ class NavierStokesInitial(NavierStokesProblem):
     """Initial vorticity of a plane periodic flow on [0, 2 pi)^2 from sensors of the later vorticity.
 
     Args:
-        viscosity: nu >= 0.
         prior: Prior of the initial vorticity.
-        drag: Friction >= 0.
         forcing: Curl g of the body force, a number or a formula in x, y.
-        grid: Points along each axis of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when the vorticity is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -91,16 +77,8 @@ class NavierStokesForcing(NavierStokesProblem):
     """Steady forcing g (curl of the body force) of a plane periodic flow on [0, 2 pi)^2 from sensors of the vorticity.
 
     Args:
-        viscosity: nu >= 0.
         prior: Prior of the forcing.
-        drag: Friction >= 0.
         initial_state: Initial vorticity, a number or a formula in x, y.
-        grid: Points along each axis of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when the vorticity is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -136,12 +114,6 @@ class AllenCahnInitial(EvolutionProblem):
         diffusivity: D > 0.
         reaction: r >= 0; layers between the phases are sqrt(2 D / r) wide.
         prior: Prior of the initial state.
-        grid: Cells along each axis of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -180,12 +152,6 @@ class HeatSource(EvolutionProblem):
     Args:
         diffusivity: D >= 0.
         prior: Prior of the source.
-        grid: Cells along each axis of the two grids.
-        step: Time steps on the two grids.
-        final_time: End of the interval in which measurements lie; forecasts reach so far.
-        sensors: Where and when is measured; with `--data` the file says it (column `time`).
-        noise: Errors of the sensors; with `--data` those of the file.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(

@@ -23,6 +23,7 @@ from sciprob.priors.distribution import DistributionPrior
 from sciprob.problems.flow_data import FinerFlowSimulator, FlowNoise
 from sciprob.problems.flow_report import FlowReport
 from sciprob.problems.point_sensors import SensorLayout
+from sciprob.problems.positive_number import PositiveNumber
 from sciprob.problems.problem import Info, Problem
 from sciprob.problems.registry import register
 from sciprob.random import Streams
@@ -50,27 +51,17 @@ class Interval:
             raise ConfigError(message)
 
 
-@dataclass(frozen=True)
-class Positive:
-    """Log-normal prior of one number: log m is normal with mean log(median) and standard deviation `spread`.
-
-    Args:
-        median: Median, positive.
-        spread: About the relative standard deviation where it is small.
-    """
-
-    median: float
-    spread: float
-
-    def __post_init__(self) -> None:
-        if not (self.median > 0 and self.spread > 0):
-            message = f"`median` and `spread` should be positive, got {self.median} and {self.spread}."
-            raise ConfigError(message)
-
-
 @dataclass(frozen=True, kw_only=True)
 class FlowProblem:
-    """What the two kinds share: sensors at points and times, a finer run that makes the data, a report."""
+    """What the two kinds share: sensors at points and times, a finer run that makes the data, a report.
+
+    Args:
+        times: When the sensors measure.
+        noise: Errors of the sensors.
+        sensors: Where they are.
+        pressure: Whether they measure the pressure, too.
+        seed: Seed of truth and noise.
+    """
 
     words: ClassVar[Info] = Info()
 
@@ -157,11 +148,6 @@ class Cavity(FlowProblem):
         viscosity: Prior of mu (dynamic).
         inversion: Resolution of the forward model.
         data: Finer resolution, which makes the data.
-        times: When the sensors measure.
-        pressure: Whether they measure the pressure, too.
-        noise: Errors of the sensors.
-        sensors: Where they are.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -238,11 +224,6 @@ class CylinderWake(FlowProblem):
         ramp: Time until the inflow is steady.
         inversion: Mesh and step of the forward model.
         data: Finer ones, which make the data.
-        times: When the sensors measure.
-        pressure: Whether they measure the pressure, too.
-        noise: Errors of the sensors.
-        sensors: Where they are.
-        seed: Seed of truth and noise.
     """
 
     words: ClassVar[Info] = Info(
@@ -255,8 +236,8 @@ class CylinderWake(FlowProblem):
 
     inversion: ChannelResolution
     data: ChannelResolution
-    viscosity: Positive = field(default_factory=lambda: Positive(2e-3, 0.4))
-    inflow: Positive = field(default_factory=lambda: Positive(1.5, 0.2))
+    viscosity: PositiveNumber = field(default_factory=lambda: PositiveNumber(2e-3, 0.4))
+    inflow: PositiveNumber = field(default_factory=lambda: PositiveNumber(1.5, 0.2))
     noise: FlowNoise = field(default_factory=lambda: FlowNoise(0.05, 0.05))
     sensors: SensorLayout = field(default_factory=lambda: SensorLayout(count=20, distance=0.05))
     times: tuple[float, ...] = (0.5, 0.75, 1.0)
