@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+from scipy import stats
+
+from sciprob.errors import SciprobWarning
 from sciprob.io.sensors import Sensors, read_sensors
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
@@ -17,6 +22,8 @@ from sciprob.problems.problem import Info, Problem, Report
 from sciprob.problems.sensor_noise import SensorNoise
 from sciprob.random import Streams
 from sciprob.spaces import GridSpace
+
+_LEAST_PROBABILITY = 1e-4  # of a misfit as large as the one seen, from noise alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,9 @@ class GridProblem:
             name: Its name.
             data: CSV file as in `sciprob.io.sensors`; the problem then has no truth.
 
+        Warns:
+            SciprobWarning: If simulated data do not fit the inversion's model at their own truth.
+
         Raises:
             ConfigError: For settings out of range.
             DataError: For an unusable file, or measurements outside the domain or the time interval.
@@ -88,7 +98,25 @@ class GridProblem:
         )
         if measured is not None:
             return problem.observe(measured.values)
-        return problem.simulate(Streams(self.seed)["problem"])
+        problem = problem.simulate(Streams(self.seed)["problem"])
+        self._warn_if_coarse(problem, noise)
+        return problem
+
+    def _warn_if_coarse(self, problem: Problem, noise: GaussianNoise) -> None:
+        """Say if the error of the inversion's grid shows above the noise: a chi-square test at the truth."""
+        assert problem.truth is not None
+        with torch.no_grad():
+            misfit = (problem.observed - problem.operator(problem.truth)) / noise.std
+        square, count = float(misfit.square().sum()), misfit.numel()
+        if stats.chi2.sf(square, count) > _LEAST_PROBABILITY:
+            return
+        rms = (square / count) ** 0.5
+        message = (
+            f"with {self.grid.inversion} points along each axis the inversion's model misses the data by {rms:.1f} noise "
+            "std at the truth, where 1 is expected: the grid or the time step is too coarse for these settings; raise "
+            f"`grid.inversion`, at most to the {self.grid.data} of `grid.data`, or make the solution smoother."
+        )
+        warnings.warn(message, SciprobWarning, stacklevel=4)
 
     def observed(self, prior: Prior, state: ForwardOperator, grid: GridSpace, layout: Measurements) -> Model:
         """Prior and state operator, seen through the sensors."""

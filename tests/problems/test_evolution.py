@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import sciprob
-from sciprob.errors import ConfigError, DataError
+from sciprob.errors import ConfigError, DataError, SciprobWarning
 from sciprob.operators.base import Capability
 from sciprob.posteriors import GaussianPosterior
 from sciprob.problems.grid_data import transfer
@@ -25,7 +25,7 @@ SMALL = {
     "heat-source": PLANE,
     "navier-stokes-forcing": PLANE | {"final_time": 0.5, "viscosity": 0.1},
     "navier-stokes-initial": PLANE | {"final_time": 0.5, "viscosity": 0.1},
-    "darcy-grid": PLANE,
+    "darcy-grid": PLANE | {"noise.std": 0.02},
 }
 LINEAR = ("advection", "heat-source")
 
@@ -46,7 +46,7 @@ class TestBurgersConforms(OperatorConformance):
 
 class TestNavierStokesConforms(OperatorConformance):
     def make(self):
-        problem = small("navier-stokes-forcing", **{"grid.inversion": 8, "step.inversion": 0.25})
+        problem = small("navier-stokes-forcing", **{"grid.inversion": 8, "step.inversion": 0.25, "noise.std": 0.3})
         return problem.operator, problem.truth
 
 
@@ -228,3 +228,8 @@ def test_bad_measurements_name_row_and_interval(tmp_path):
 def test_wrong_settings_are_refused(name, overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_problem(name, overrides=overrides)
+
+
+def test_a_grid_too_coarse_for_the_viscosity_is_said():
+    with pytest.warns(SciprobWarning, match=r"with 32 points .* misses the data by 1\.\d noise std .* the 64 of"):
+        load_problem("navier-stokes-initial", overrides={"viscosity": 2e-4})
