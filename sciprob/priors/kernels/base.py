@@ -110,11 +110,9 @@ def components(**values: Any) -> tuple[Tensor, ...]:
     Raises:
         ConfigError: If the shapes do not agree or a value is not finite.
     """
-    tensors = [torch.as_tensor(value) for value in values.values()]
-    given = [t.dtype for t, v in zip(tensors, values.values(), strict=True) if isinstance(v, Tensor)]
-    floating = [dtype for dtype in given if dtype.is_floating_point]
-    dtype = floating[0] if floating else torch.float64
-    tensors = [torch.atleast_1d(tensor.detach().to(dtype)) for tensor in tensors]
+    given = [value.dtype for value in values.values() if isinstance(value, Tensor)]
+    dtype = next((dtype for dtype in given if dtype.is_floating_point), torch.float64)
+    tensors = [torch.atleast_1d(torch.as_tensor(value, dtype=dtype).detach()) for value in values.values()]
     try:
         tensors = list(torch.broadcast_tensors(*tensors))
     except RuntimeError as error:
