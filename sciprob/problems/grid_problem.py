@@ -112,9 +112,9 @@ class GridProblem:
             return
         rms = (square / count) ** 0.5
         message = (
-            f"with {self.grid.inversion} points along each axis the inversion's model misses the data by {rms:.1f} noise "
-            "std at the truth, where 1 is expected: the grid or the time step is too coarse for these settings; raise "
-            f"`grid.inversion`, at most to the {self.grid.data} of `grid.data`, or make the solution smoother."
+            f"with {self.grid.inversion} points along each axis the inversion's model misses the data by {rms:.1f} "
+            "noise std at the truth, where 1 is expected: the grid or the time step is too coarse for these settings; "
+            f"raise `grid.inversion`, at most to the {self.grid.data} of `grid.data`, or make the solution smoother."
         )
         warnings.warn(message, SciprobWarning, stacklevel=4)
 
