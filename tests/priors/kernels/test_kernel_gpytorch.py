@@ -97,7 +97,7 @@ def test_exact_regression_trains_and_predicts_the_dense_formula(kind: str) -> No
         loss.backward()
         assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in kernel.parameters())
         optimiser.step()
-        history.append(float(loss))
+        history.append(float(loss.detach()))
     assert history[-1] < history[0] - 0.1
     model.eval()
     at = torch.tensor([[0.03], [0.77], [2.2]], dtype=torch.float64)
