@@ -50,7 +50,7 @@ def _slopes(
 ) -> Residuals:
     """Derivative of all residuals with respect to one entry of one jet: they are pointwise, so one tangent does."""
     jet = u[field]
-    entry = jet[derivative]
+    entry = jet[derivative].contiguous()  # tangents refuse expanded tensors, as jets of zero have
 
     def residuals(values: Tensor) -> Residuals:
         changed = jet.with_entries({**jet.entries, derivative: values})
