@@ -1,7 +1,7 @@
 """Formulas in problem files, e.g. `sin(pi*x)*y`: a whitelisted parser, never `eval`.
 
-Grammar: numbers, the coordinates x, y, z, the constants pi and e, `+ - * / **`, unary signs,
-parentheses and the functions in `FUNCTIONS`. Everything else is an error that shows the place.
+Grammar: numbers, the coordinates (x, y, z unless others are given), the constants pi and e, `+ - * / **`,
+unary signs, parentheses and the functions in `FUNCTIONS`. Everything else is an error that shows the place.
 """
 
 from __future__ import annotations
@@ -35,17 +35,29 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Tensor]]] = {
 }
 CONSTANTS = {"pi": math.pi, "e": math.e}
 COORDINATES = ("x", "y", "z")
+SMOOTH = ("sin", "cos", "tan", "exp", "log", "sqrt", "tanh")  # what can be differentiated, in formulas of jets
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """A power; of jets with a constant exponent as such, because x**2 has no logarithm at x < 0."""
+    if isinstance(base, Tensor) and isinstance(exponent, Tensor):
+        return base**exponent
+    if isinstance(exponent, Tensor) and exponent.ndim == 0:
+        power = float(exponent)
+        return base ** (int(power) if power.is_integer() else power)
+    return torch.exp(exponent * torch.log(base))
+
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
 }
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: lambda value: value}
 
-Term = Callable[[Mapping[str, Tensor]], Tensor]
+Term = Callable[[Mapping[str, Any]], Any]  # columns are tensors, or jets that carry derivatives along
 
 
 class Expression:
@@ -84,7 +96,25 @@ class Expression:
         if missing:
             message = f"`{self.text}` uses `{missing[0]}`, but the points have {points.shape[-1]} coordinates."
             raise ShapeError(message)
-        return self._evaluate({**columns, "": points[..., 0]}).expand(points.shape[:-1])
+        values: Tensor = self._evaluate({**columns, "": points[..., 0]}).expand(points.shape[:-1])
+        return values
+
+    def on(self, columns: Mapping[str, Any]) -> Any:
+        """The formula of named coordinates, tensors `(n,)` or jets (`sciprob.pde.coordinate_jets`).
+
+        Returns:
+            A tensor or jet; 0-dimensional for a constant formula.
+
+        Raises:
+            ShapeError: If the formula uses a coordinate that is not there.
+            ConfigError: If a jet meets a function without derivatives, such as `abs`.
+        """
+        missing = sorted(self.names - set(columns))
+        if missing:
+            message = f"`{self.text}` uses `{missing[0]}`, but the coordinates are {', '.join(columns)}."
+            raise ShapeError(message)
+        first = next(iter(columns.values()))
+        return self._evaluate({**columns, "": first if isinstance(first, Tensor) else first.value})
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -129,7 +159,18 @@ class Expression:
         if len(node.args) != arity or node.keywords:
             return self._fail(f"gives `{name}` {len(node.args)} arguments instead of {arity}", node.col_offset)
         arguments = [self._compile(argument) for argument in node.args]
-        return lambda columns: function(*(argument(columns) for argument in arguments))
+
+        def call(columns: Mapping[str, Any]) -> Any:
+            given = [argument(columns) for argument in arguments]
+            if name not in SMOOTH and not all(isinstance(value, Tensor) for value in given):
+                self._fail(
+                    f"is differentiated, and `{name}` has no derivative everywhere; write it smooth", node.col_offset
+                )
+            if name == "tan" and not isinstance(given[0], Tensor):
+                return torch.sin(given[0]) / torch.cos(given[0])
+            return function(*given)
+
+        return call
 
     def _fail(self, what: str, column: int) -> NoReturn:
         message = f"formula `{self.text}` {what} (at character {column + 1})."

@@ -48,6 +48,10 @@ class TensorPoints:
         mesh = torch.meshgrid(*self.lines, indexing="ij")
         return {name: values.reshape(-1) for name, values in zip(coordinates, mesh, strict=True)}
 
+    def to(self, device: torch.device | str) -> TensorPoints:
+        """The same on another device."""
+        return TensorPoints(tuple(line.to(device) for line in self.lines))
+
 
 @dataclass(frozen=True, eq=False)
 class ScatteredPoints:
@@ -80,6 +84,10 @@ class ScatteredPoints:
         """
         _check_names(coordinates, self.points.shape[1])
         return dict(zip(coordinates, self.points.unbind(1), strict=True))
+
+    def to(self, device: torch.device | str) -> ScatteredPoints:
+        """The same on another device."""
+        return ScatteredPoints(self.points.to(device))
 
 
 AnyPoints = TensorPoints | ScatteredPoints
@@ -156,6 +164,12 @@ class Functionals:
             entry = u[derivative]
             total = total + coefficient * entry.reshape(*entry.shape[:-1], *self.shape)
         return total
+
+    def to(self, device: torch.device | str) -> Functionals:
+        """The same on another device."""
+        terms = {derivative: coefficient.to(device) for derivative, coefficient in self.terms.items()}
+        values, std = self.values.to(device), self.std.to(device)
+        return Functionals(self.name, self.coordinates, self.points.to(device), terms, values, std)
 
 
 def _check_names(coordinates: tuple[str, ...], count: int) -> None:

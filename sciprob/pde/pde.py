@@ -35,11 +35,13 @@ class PDE(ABC):
         parameters: Names of coefficients and sources.
         defaults: Values of those parameters that need not be given.
         linear: Whether the residual is affine in the fields for given parameters.
+        differentiated: Those parameters of which derivatives count, so that they have to be jets where they vary.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Mapping[str, float]] = {}
     linear: ClassVar[bool] = False
+    differentiated: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -34,6 +34,7 @@ class Poisson(PDE):
     parameters: ClassVar[tuple[str, ...]] = ("conductivity", "forcing")
     defaults: ClassVar[Mapping[str, float]] = {"conductivity": 1.0}
     linear: ClassVar[bool] = True
+    differentiated: ClassVar[tuple[str, ...]] = ("conductivity",)
     space: str = "xy"
 
     def __post_init__(self) -> None:
