@@ -17,12 +17,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sciprob.io.store import load_posterior
+    from sciprob.problems.family import ProblemFamily
+    from sciprob.problems.family_settings import load_family
     from sciprob.problems.problem import Problem
     from sciprob.problems.registry import load_problem
     from sciprob.solvers.driver import resume, solve
 
 _HOMES = {
     "Problem": "sciprob.problems.problem",
+    "ProblemFamily": "sciprob.problems.family",
+    "load_family": "sciprob.problems.family_settings",
     "load_posterior": "sciprob.io.store",
     "load_problem": "sciprob.problems.registry",
     "resume": "sciprob.solvers.driver",
@@ -30,7 +34,16 @@ _HOMES = {
 }
 _PACKAGES = ("errors", "likelihoods", "metrics", "operators", "plot", "posteriors", "priors", "solvers", "spaces")
 
-__all__ = ["Problem", "__version__", "load_posterior", "load_problem", "resume", "solve"]
+__all__ = [
+    "Problem",
+    "ProblemFamily",
+    "__version__",
+    "load_family",
+    "load_posterior",
+    "load_problem",
+    "resume",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:

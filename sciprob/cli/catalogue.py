@@ -12,18 +12,23 @@ from typing import Any
 
 from sciprob.cli.tables import nearby, paragraph, table, write
 from sciprob.config import type_name
-from sciprob.problems.registry import WORDS, available, find, kind_class
+from sciprob.problems.registry import WORDS, available, find, is_family, kind_class
 
 
 def run_list(_: argparse.Namespace) -> int:
-    """Print problems and solvers."""
+    """Print problems, families of problems and solvers."""
     from sciprob.solvers import SOLVERS
 
+    files = available()
     write("problems")
-    write(table([(file.name, file.title) for file in available()]))
+    write(table([(file.name, file.title) for file in files if not is_family(file.table)]))
+    families = [(file.name, file.title) for file in files if is_family(file.table)]
+    if families:
+        write("\nfamilies of problems, one training for all members (sciprob fit)")
+        write(table(families))
     write("\nsolvers")
     write(table([(name, _summary(cls)) for name, cls in SOLVERS.items()]))
-    write("\n`sciprob show NAME` shows a problem or a solver with all its settings.")
+    write("\n`sciprob show NAME` shows a problem, a family or a solver with all its settings.")
     return 0
 
 

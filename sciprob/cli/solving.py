@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciprob.cli.settings import parse_pairs, split_settings
 from sciprob.cli.tables import flat, number, paragraph, seconds, table, write
-from sciprob.problems.registry import ProblemFile, build_problem, find, kind_class, read_toml
+from sciprob.problems.registry import ProblemFile, build_problem, find, kind_class, read_toml, refuse_family
 
 if TYPE_CHECKING:
     from sciprob.posteriors.base import Posterior
@@ -45,6 +45,7 @@ def prepare(args: argparse.Namespace, names: list[str] | None) -> Request:
     from sciprob.solvers.setup import make_solver, solver_class
 
     file = find(args.problem)
+    refuse_family(file.name, file.table)
     config = _run_config(file)
     of_config = dict(config.get("solver", {}))
     config_name = str(of_config.pop("name", "")) or file.table.get("default_solver")

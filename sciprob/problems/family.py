@@ -150,7 +150,7 @@ class ProblemFamily:
         )
 
     def solve(self, z: Tensor, w: Tensor, points: Tensor) -> Tensor:
-        """The reference solution at points `(n, d)` for parameters `(*batch, dz)`, `(*batch, dw)`: `(*batch, n, fields)`.
+        """The reference solution, `(*batch, n, fields)`, at points `(n, d)` for `z (*batch, dz)` and `w (*batch, dw)`.
 
         Raises:
             UnsupportedProblemError: If the family has no reference.

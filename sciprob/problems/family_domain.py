@@ -154,4 +154,6 @@ class DiskDomain(Domain):
     def contains(self, points: Tensor) -> Tensor:
         """See `Domain`."""
         slack = 8 * torch.finfo(points.dtype).eps
-        return (points - points.new_tensor(self.centre)).norm(dim=-1) <= self.radius * (1 + slack)
+        distance = torch.linalg.vector_norm(points - points.new_tensor(self.centre), dim=-1)
+        inside: Tensor = distance <= self.radius * (1 + slack)
+        return inside

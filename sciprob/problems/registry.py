@@ -36,6 +36,10 @@ _MODULES = {
     "navier-stokes-initial": "sciprob.problems.evolution_plane",
     "cavity": "sciprob.problems.flow",
     "cylinder-wake": "sciprob.problems.flow",
+    "burgers-family": "sciprob.problems.family_burgers",
+    "cavity-family": "sciprob.problems.family_cavity",
+    "disk-family": "sciprob.problems.family_disk",
+    "poisson-family": "sciprob.problems.family_poisson",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
@@ -200,6 +204,35 @@ def build_problem(
     data: str | Path | None = None,
 ) -> Problem:
     """Build a problem from its table; `where` is the file it came from, base of relative paths."""
+    refuse_family(name, table)
+    return cast("Problem", build_kind(table, name=name, where=where, overrides=overrides, data=data))
+
+
+def is_family(table: Mapping[str, Any]) -> bool:
+    """Whether a table describes a family of problems (`load_family`): its kind is called `...-family`."""
+    return str(table.get("kind", "")).endswith("-family")
+
+
+def refuse_family(name: str, table: Mapping[str, Any]) -> None:
+    """Refuse families where one problem is needed.
+
+    Raises:
+        ConfigError: If the table describes a family.
+    """
+    if is_family(table):
+        message = f"`{name}` is a family of problems and not one; train on it with `sciprob fit {name}`."
+        raise ConfigError(message)
+
+
+def build_kind(
+    table: Mapping[str, Any],
+    *,
+    name: str,
+    where: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+) -> Any:
+    """Build what a table describes, a problem or a family; arguments as those of `build_problem`."""
     label = str(where.name) if where else f"problem `{name}`"
     for key, value in (overrides or {}).items():
         table = override(table, key, value)
@@ -210,12 +243,12 @@ def build_problem(
     fields = {field.name for field in dataclasses.fields(cls)}
     settings: Any = from_mapping(cls, {k: v for k, v in table.items() if k in fields or k not in _RESERVED}, label)
     data_file = _data_file(table, where, data)
-    problem = cast(Kind, settings).build(name=name, data=data_file)
+    built: Any = cast(Kind, settings).build(name=name, data=data_file)
     words: dict[str, Any] = {k: tuple(table[k]) if k == "citations" else str(table[k]) for k in WORDS if k in table}
     config = {"name": name, "kind": str(table["kind"]), **words, **to_mapping(settings)}
     if data_file is not None:
         config |= {"data_file": str(data_file), "data_sha256": sha256(data_file)}
-    return dataclasses.replace(problem, info=dataclasses.replace(problem.info, **words), config=config)
+    return dataclasses.replace(built, info=dataclasses.replace(built.info, **words), config=config)
 
 
 def sha256(path: Path) -> str:
