@@ -36,7 +36,7 @@ def solve_burgers(z: Tensor, w: Tensor, points: Tensor, quadrature: int = QUADRA
     x, t = points.detach().cpu().double().unbind(-1)
     u = initial_wave(x, frequency)
     later = (t > 0).nonzero()[:, 0]
-    for chosen in later.split(max(1, _BLOCK // (10 * quadrature))):
+    for chosen in later.split(max(1, _BLOCK // (10 * quadrature))) if len(later) else ():
         u[chosen] = _velocity(x[chosen], t[chosen], nu, advection, frequency, quadrature) / advection
     return u[:, None].to(points.device)
 

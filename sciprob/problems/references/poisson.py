@@ -11,7 +11,7 @@ from torch import Tensor
 from sciprob.errors import ConvergenceError
 from sciprob.problems.references.chebyshev import Floats, chebyshev_nodes, differentiation_matrix, values_at
 
-DEGREE = 64
+DEGREE = 96
 
 
 def solve_poisson(z: Tensor, w: Tensor, points: Tensor) -> Tensor:
