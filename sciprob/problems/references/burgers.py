@@ -52,7 +52,8 @@ def _potential(y: Tensor, advection: float, frequency: float) -> Tensor:
     y = (torch.remainder(y + 1, 2) - 1).abs()
     slow, fast = math.pi * (2 * frequency - 1), math.pi * (2 * frequency + 1)
     first = y * torch.special.sinc(slow * y / math.pi)  # sin(slow y) / slow, also for slow = 0
-    return advection / 2 * (first - torch.sin(fast * y) / fast)
+    potential: Tensor = advection / 2 * (first - torch.sin(fast * y) / fast)
+    return potential
 
 
 def _velocity(x: Tensor, t: Tensor, nu: float, advection: float, frequency: float, quadrature: int) -> Tensor:
