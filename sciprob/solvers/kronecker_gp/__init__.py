@@ -2,6 +2,18 @@
 
 from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.conditioning import condition
+from sciprob.solvers.kronecker_gp.dense_gram import DenseConditional
+from sciprob.solvers.kronecker_gp.evidence import log_evidence
+from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
+from sciprob.solvers.kronecker_gp.scales import prior_std
 
-__all__ = ["AxisFactors", "Conditional", "condition"]
+__all__ = [
+    "AxisFactors",
+    "Conditional",
+    "DenseConditional",
+    "FactorConditional",
+    "condition",
+    "log_evidence",
+    "prior_std",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,7 @@ class AxisFactors:
         eigenvalues, vectors = eigenvalues[kept].flip(0), vectors[:, kept].flip(1)
         polynomials = Polynomials(null_space, float(nodes[0]), float(nodes[-1]))
         values = (vectors * eigenvalues.sqrt()).unflatten(0, (len(orders), len(nodes))) * scales[:, None, None]
-        extra = polynomial_columns(polynomials, kernel, nodes, orders)
+        extra = polynomial_columns(polynomials, kernel, nodes, orders).detach()
         values = torch.cat([values, extra], dim=-1)
         return cls(kernel, nodes, orders, scales, vectors / eigenvalues.sqrt(), eigenvalues, values, polynomials)
 
@@ -100,12 +100,31 @@ class AxisFactors:
             if bool((self.nodes[index] == x).all()):
                 return self.values[self.orders.index(order), index]
         with torch.no_grad():
-            blocks = [
-                covariance(self.kernel, x, self.nodes, order, q) / s
-                for q, s in zip(self.orders, self.scales, strict=True)
-            ]
-        predicted = torch.cat(blocks, dim=-1) @ self.vectors
-        return torch.cat([predicted, polynomial_columns(self.null_space, self.kernel, x, (order,))[0]], dim=-1)
+            predicted = self._cross(x, order) @ self.vectors
+            return torch.cat([predicted, polynomial_columns(self.null_space, self.kernel, x, (order,))[0]], dim=-1)
+
+    def differentiable(self) -> Callable[[Tensor, int], Tensor]:
+        r"""`at`, differentiable once in the kernel's parameters.
+
+        The eigenvectors stay what they are: with W = V Lambda^{-1/2}, W^T M W = I now, and for the
+        covariance of other parameters M W chol(W^T M W)^{-T} is the root of its best approximation
+        from the same functions (Nystroem). So no eigenvectors are differentiated, whose derivatives
+        blow up where eigenvalues meet.
+        """
+        gram = self.vectors.mT @ joint_covariance(self.kernel, self.nodes, self.orders, self.scales) @ self.vectors
+        root = torch.linalg.cholesky((gram + gram.mT) / 2)
+
+        def at(x: Tensor, order: int) -> Tensor:
+            projected = self._cross(x, order) @ self.vectors
+            predicted = torch.linalg.solve_triangular(root, projected.mT, upper=False).mT
+            return torch.cat([predicted, polynomial_columns(self.null_space, self.kernel, x, (order,))[0]], dim=-1)
+
+        return at
+
+    def _cross(self, x: Tensor, order: int) -> Tensor:
+        """Covariance of a derivative at x with the scaled derivatives at the nodes, `(n, P N)`."""
+        pairs = zip(self.orders, self.scales, strict=True)
+        return torch.cat([covariance(self.kernel, x, self.nodes, order, q) / s for q, s in pairs], dim=-1)
 
     def prior_variance(self, order: int = 0) -> Tensor:
         """Var d^order u at any point, without the polynomials, of the process itself: (-1)^p k^(2p)(0)."""
@@ -137,7 +156,7 @@ def polynomial_columns(
     polynomials: Polynomials, kernel: StationaryKernel, x: Tensor, orders: tuple[int, ...]
 ) -> Tensor:
     """Derivatives of the polynomials times the prior standard deviation of u, `(len(orders), n, count)`."""
-    amplitude = prior_scale(kernel, 0, x).detach()
+    amplitude = prior_scale(kernel, 0, x)
     return amplitude * torch.stack([polynomials.at(x, p) for p in orders])
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sciprob.pde.functionals import Functionals, TensorPoints
-from sciprob.solvers.kronecker_gp.columns import Columns, contract, outer
-from sciprob.solvers.kronecker_gp.factors import AxisFactors
+from sciprob.solvers.kronecker_gp.columns import Columns, contract, contract_at_points, outer
 from sciprob.solvers.kronecker_gp.separable import separate
 
 _ENTRIES = 1 << 24  # numbers of a dense piece of rows held at once
 _LOST = 1e-15  # singular values of unit columns below this are round-off
+
+
+class AxisFunctions(Protocol):
+    """Functions along one axis, such as `AxisFactors`."""
+
+    def at(self, x: Tensor, order: int = 0) -> Tensor:
+        """Their derivatives of an order at `x (n,)`, `(n, r)`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +35,13 @@ class SeparableRows:
     evidence alone. Products whose rows are round-off beside the largest are left out too.
 
     Attributes:
-        terms: Q_j^T A_tj, per term and axis, `(q_j, r_j)`.
+        factors: A_tj, per term and axis, `(n_j, r_j)`.
+        terms: Q_j^T A_tj, `(q_j, r_j)`.
         bases: Q_j, `(n_j, q_j)`.
         index: Kept rows, one line per axis, `(d, count)`.
     """
 
+    factors: list[list[Tensor]]
     terms: list[list[Tensor]]
     bases: list[Tensor]
     index: Tensor
@@ -48,9 +58,13 @@ class SeparableRows:
             total = None
             for term in self.terms:
                 product = _products(term, self.index[:, part], columns)
-                total = product if total is None else total.add_(product)
+                total = product if total is None else total + product
             if total is not None:
                 yield part, total
+
+    def apply(self, coefficients: Tensor) -> Tensor:
+        """All rows times coefficients `(B, *r)`, `(B, *n)`."""
+        return torch.stack([contract(coefficients, term) for term in self.factors]).sum(0)
 
     def project(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Whitened data `(B, *n)` as `(B, count)`, and the squared norm of what lies outside, `(B,)`."""
@@ -70,11 +84,13 @@ class PointRows:
         weights: c_a / std, per derivative, `(n,)`.
         factors: Phi_j^(a_j) at the distinct coordinates, per derivative and axis.
         places: Row of each point in those, per axis, `(n,)`.
+        shape: Shape of the points.
     """
 
     weights: list[Tensor]
     factors: list[list[Tensor]]
     places: list[Tensor]
+    shape: tuple[int, ...]
 
     @property
     def count(self) -> int:
@@ -87,11 +103,18 @@ class PointRows:
             part = slice(start, min(start + width, self.count))
             total = None
             for weight, axes in zip(self.weights, self.factors, strict=True):
-                product = _products(axes, [place[part] for place in self.places], columns)
-                product *= weight[part, None]
-                total = product if total is None else total.add_(product)
+                product = weight[part, None] * _products(axes, [place[part] for place in self.places], columns)
+                total = product if total is None else total + product
             if total is not None:
                 yield part, total
+
+    def apply(self, coefficients: Tensor) -> Tensor:
+        """All rows times coefficients `(B, *r)`, `(B, *shape)`."""
+        total = coefficients.new_zeros(len(coefficients), self.count)
+        for weight, axes in zip(self.weights, self.factors, strict=True):
+            rows = [axis[place] for axis, place in zip(axes, self.places, strict=True)]
+            total = total + weight * contract_at_points(coefficients, rows)
+        return total.reshape(len(coefficients), *self.shape)
 
     def project(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Whitened data `(B, *shape)` as `(B, n)`; nothing lies outside."""
@@ -102,8 +125,10 @@ class PointRows:
 AnyRows = SeparableRows | PointRows
 
 
-def rows_of(functionals: Functionals, factors: Sequence[AxisFactors], most_terms: int = 8) -> AnyRows:
+def rows_of(functionals: Functionals, factors: Sequence[AxisFunctions], most_terms: int = 8) -> AnyRows:
     """The rows of functionals, divided by their noise.
+
+    The functions of the axes may be differentiable; bases and the choice of rows are constants.
 
     On a tensor grid, coefficients that are short sums of products (constants, functions of one
     coordinate, ...) give `SeparableRows`; others, and scattered points, one row per point.
@@ -115,7 +140,9 @@ def rows_of(functionals: Functionals, factors: Sequence[AxisFactors], most_terms
     return _point_rows(functionals, factors)
 
 
-def _separable_terms(functionals: Functionals, factors: Sequence[AxisFactors], most: int) -> list[list[Tensor]] | None:
+def _separable_terms(
+    functionals: Functionals, factors: Sequence[AxisFunctions], most: int
+) -> list[list[Tensor]] | None:
     assert isinstance(functionals.points, TensorPoints)
     terms: list[list[Tensor]] = []
     for derivative, coefficient in functionals.terms.items():
@@ -123,7 +150,8 @@ def _separable_terms(functionals: Functionals, factors: Sequence[AxisFactors], m
         if expansion is None:
             return None
         orders = functionals.orders(derivative)
-        values = [f.at(x, p) for f, x, p in zip(factors, functionals.points.lines, orders, strict=True)]
+        lines = functionals.points.lines
+        values = [f.at(x, p) for f, x, p in zip(factors, lines, orders, strict=True)]
         terms += [[a[:, None] * v for a, v in zip(term, values, strict=True)] for term in expansion]
     return terms
 
@@ -131,18 +159,19 @@ def _separable_terms(functionals: Functionals, factors: Sequence[AxisFactors], m
 def _compress(terms: list[list[Tensor]]) -> SeparableRows:
     bases = []
     for axis in range(len(terms[0])):
-        blocks = [term[axis] for term in terms]
+        blocks = [term[axis].detach() for term in terms]
         # Blocks differ by orders of magnitude (u'' by m^2 from u), and each is multiplied by the other axes' blocks.
         together = torch.cat([block / block.norm().clamp_min(torch.finfo(block.dtype).tiny) for block in blocks], dim=1)
         u, s, _ = torch.linalg.svd(together, full_matrices=False)
         bases.append(u[:, s > _LOST * s.amax()])
     reduced = [[q.mT @ a for q, a in zip(bases, term, strict=True)] for term in terms]
-    norms = torch.stack([reduce(torch.multiply, outer([a.norm(dim=1) for a in term])) for term in reduced]).sum(0)
+    rows = [[a.detach().norm(dim=1) for a in term] for term in reduced]
+    norms = torch.stack([reduce(torch.multiply, outer(term)) for term in rows]).sum(0)
     index = (norms > _LOST * norms.amax()).nonzero().T
-    return SeparableRows(reduced, bases, index)
+    return SeparableRows(terms, reduced, bases, index)
 
 
-def _point_rows(functionals: Functionals, factors: Sequence[AxisFactors]) -> PointRows:
+def _point_rows(functionals: Functionals, factors: Sequence[AxisFunctions]) -> PointRows:
     points, shape = functionals.points, functionals.shape
     names = functionals.coordinates
     distinct = [torch.unique(c, return_inverse=True) for c in points.columns(names).values()]
@@ -151,14 +180,14 @@ def _point_rows(functionals: Functionals, factors: Sequence[AxisFactors]) -> Poi
         weights.append((coefficient / functionals.std).expand(shape).flatten())
         orders = functionals.orders(derivative)
         values.append([f.at(x, p) for f, (x, _), p in zip(factors, distinct, orders, strict=True)])
-    return PointRows(weights, values, [place for _, place in distinct])
+    return PointRows(weights, values, [place for _, place in distinct], shape)
 
 
 def _products(matrices: Sequence[Tensor], places: Sequence[Tensor] | Tensor, columns: Columns) -> Tensor:
     """prod_j matrices_j[places_j[n], index_j[k]], `(n, K)`."""
     product = matrices[0][places[0]][:, columns.index[0]]
     for j in range(1, len(matrices)):
-        product *= matrices[j][places[j]][:, columns.index[j]]
+        product = product * matrices[j][places[j]][:, columns.index[j]]
     return product
 
 

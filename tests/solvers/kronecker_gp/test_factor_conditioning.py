@@ -21,7 +21,7 @@ from process_cases import (
 
 from sciprob.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from sciprob.pde.functionals import Functionals, ScatteredPoints, TensorPoints
-from sciprob.solvers.kronecker_gp import condition
+from sciprob.solvers.kronecker_gp import condition, prior_std
 from sciprob.solvers.kronecker_gp.conditioning import separable_covariance
 
 CASES = {
@@ -107,6 +107,16 @@ def _partial(function, argument, axis):
         return torch.func.jvp(at, ((x, y)[argument],), (direction,))[1]
 
     return derivative
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_prior_scales_are_the_diagonal_of_the_gram_matrix(case):
+    make, kernels = CASES[case]
+    functionals = make()
+    covariance = separable_covariance(kernels, functionals, 0, 1.0)
+    for f in functionals:
+        expected = covariance.between(f, f).diagonal().detach().sqrt().reshape(f.shape)
+        torch.testing.assert_close(prior_std(kernels, f).expand(f.shape), expected)
 
 
 def test_many_right_hand_sides_are_solved_together_as_one_by_one():
