@@ -15,6 +15,7 @@ from sciprob.pde.jet import Jet
 from sciprob.problems.family import ProblemFamily
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
+from sciprob.solvers.rgnp.residuals import unit_parameters
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ class NeuralGP(nn.Module):
     def forward(self, points: Tensor | Jet, z: Tensor, w: Tensor) -> Heads:
         """Moments of n at points `(*batch, n, d)`, or with derivatives at `jets(points)`, for z and w `(*batch, .)`."""
         fields = self.family.n_fields
-        inputs = torch.cat([self.family.unknown.unit(z), self.family.known.unit(w)], dim=-1)
-        out = self.network(points, inputs.unsqueeze(-2))
+        out = self.network(points, unit_parameters(self.family, z, w))
         std = torch.sqrt(torch.sigmoid(out[..., fields : 2 * fields]) * (1 - self.floor) + self.floor)
         return Heads(out[..., :fields], std, out[..., 2 * fields :])
 
