@@ -32,6 +32,7 @@ class Capability(enum.Enum):
     GAUSSIAN_PRIOR = "a Gaussian prior"
     PRIOR_LOG_PROB = "a prior density"
     GAUSSIAN_NOISE = "Gaussian noise"
+    COLLOCATION = "an equation on a box (collocation)"
 
 
 class ForwardOperator(nn.Module):

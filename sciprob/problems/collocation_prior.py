@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from sciprob.errors import ConfigError
 from sciprob.pde.collocation import Collocation
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
@@ -17,7 +20,7 @@ def initial_kernels(
     kind: str = "gaussian",
     components: int = 8,
     *,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
     u: Jet | None = None,
 ) -> tuple[StationaryKernel, ...]:
     """One mixture kernel per coordinate; the variance of u is the product of theirs.
@@ -26,13 +29,17 @@ def initial_kernels(
         collocation: The equation and its data; an exact solution is never used.
         kind: `"gaussian"` or `"student"`.
         components: Most tones per axis, besides the component of frequency zero.
-        scale: Envelopes per length of an axis: larger values let amplitudes vary faster.
+        scale: Envelopes per length of an axis: larger values let amplitudes vary faster. One number, or one per axis.
         u: Jets of an iterate at which a nonlinear equation is linearised; default zero.
 
     Raises:
-        ConfigError: If the kind is unknown.
+        ConfigError: If the kind is unknown, or there are too few or many scales.
         DataError: If source or data are not finite.
     """
+    scales = (float(scale),) * len(collocation.shape) if isinstance(scale, int | float) else tuple(scale)
+    if len(scales) != len(collocation.shape):
+        message = f"`scale` should be a number or have one entry per coordinate {collocation.coordinates}, got {scale}."
+        raise ConfigError(message)
     axes = solution_tones(collocation, components, u)
     known = [
         rows.values for rows in (*collocation.conditions_at(), *collocation.sensors_at()) if set(rows.terms) == {""}
@@ -41,7 +48,7 @@ def initial_kernels(
     variance = max(data, *(axis.total for axis in axes)) or 1.0
     like = collocation.points().lines[0]
     kernels = []
-    for axis in axes:
+    for axis, envelopes in zip(axes, scales, strict=True):
         tones = {s: power for s, power in axis.power.items() if s > 0 and power > _FAINT * axis.total}
         strongest = sorted(tones, key=lambda s: -tones[s])[:components]
         amplitudes = like.new_tensor([tones[s] for s in strongest]).sqrt()
@@ -52,7 +59,7 @@ def initial_kernels(
             amplitudes,
             axis.length,
             kind,
-            scale=scale,
+            scale=envelopes,
             low=trend,
             variance=variance ** (1 / len(axes)),
         )

@@ -26,6 +26,7 @@ _KINDS: dict[str, type] = {}
 _MODULES = {
     "darcy-sensors": "sciprob.problems.elliptic",
     "poisson-source": "sciprob.problems.elliptic",
+    "collocation": "sciprob.problems.collocation",
     "darcy-grid": "sciprob.problems.darcy_grid",
     "advection": "sciprob.problems.evolution_line",
     "burgers-initial": "sciprob.problems.evolution_line",

@@ -19,7 +19,7 @@ class GridSpace(Space):
     to `upper[i]`. With `centring="node"` the first and last points lie on the bounds, with
     `"cell"` (pixels, voxels) half a cell inside, with `"periodic"` the first lies on the lower bound
     and the upper bound is the first point again: lower + i h, h = (upper - lower) / n. Images have
-    `dims = ("y", "x")`, y increasing with the row. Points are always given in the order x, y, z,
+    `dims = ("y", "x")`, y increasing with the row. Points are always given in the order x, y, z, t,
     whatever the order of the axes.
     """
 
@@ -61,13 +61,13 @@ class GridSpace(Space):
         return 0.5 if self.centring == "cell" else 0.0
 
     def points(self) -> Tensor:
-        """All grid points `(size, d)`, columns in the order x, y, z."""
+        """All grid points `(size, d)`, columns in the order x, y, z, t."""
         mesh = torch.meshgrid(*(self.axis(i) for i in range(len(self.shape))), indexing="ij")
         return torch.stack([mesh[i].reshape(-1) for i in self._column_axes()], dim=-1)
 
     def _column_axes(self) -> list[int]:
         """Tensor axis of each point column."""
-        return sorted(range(len(self.dims)), key=lambda i: self.dims[i])
+        return sorted(range(len(self.dims)), key=lambda i: (self.dims[i] == "t", self.dims[i]))
 
     def interpolation(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Multilinear interpolation, exact for multilinear fields.
