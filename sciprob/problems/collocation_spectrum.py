@@ -18,11 +18,11 @@ from torch import Tensor
 
 from sciprob.pde.functionals import Functionals, TensorPoints
 from sciprob.priors.kernels.spectrum import spectral_peaks
-from sciprob.priors.kernels.tones import Samples
+from sciprob.priors.kernels.tones import _TREND, Samples
 
 _SAMPLES = 8  # fewer show no spectrum
 _SEPARATION = 0.6  # in 1 / L: closer tones are one, slower ones are trend
-_TREND = 3  # columns of a slow trend in the basis of `Samples`
+
 _ZERO = 0.02  # of the sum of moduli of the symbol's terms: below, waves pass
 _STEPS = 64  # per 1 / L in the search for zeros
 
