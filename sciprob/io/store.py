@@ -23,7 +23,15 @@ from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
 from sciprob.io.spaces import describe_space, restore_space
 from sciprob.operators.parameterise import Elementwise, from_settings
 from sciprob.operators.store import describe, restore
-from sciprob.posteriors import Ensemble, GaussianPosterior, Posterior, SamplerPosterior, TransformedPosterior
+from sciprob.posteriors import (
+    Ensemble,
+    GaussianPosterior,
+    Posterior,
+    ProcessPosterior,
+    SamplerPosterior,
+    TransformedPosterior,
+)
+from sciprob.spaces import GridSpace
 
 FORMAT, VERSION = "sciprob-posterior", 1
 _MANIFEST = "manifest.json"
@@ -114,8 +122,13 @@ def _describe(posterior: Posterior) -> Described:
     if isinstance(posterior, SamplerPosterior):
         settings, tensors = _describe(posterior.stored)
         return settings | {"saved_from": "SamplerPosterior"}, tensors
-    writers = {GaussianPosterior: _gaussian, TransformedPosterior: _transformed, Ensemble: _ensemble}
-    writer: Any = writers.get(type(posterior))
+    writers: dict[type[Posterior], Any] = {
+        GaussianPosterior: _gaussian,
+        ProcessPosterior: _gaussian,
+        TransformedPosterior: _transformed,
+        Ensemble: _ensemble,
+    }
+    writer = writers.get(type(posterior))
     if writer is None:
         message = f"{type(posterior).__name__} cannot be saved; save `posterior.ensemble(n, generator=...)` instead."
         raise UnsupportedProblemError(message)
@@ -156,13 +169,17 @@ def _restore(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Post
         base = _restore(settings["base"], _inside("base.", tensors))
         assert isinstance(base, GaussianPosterior)
         return TransformedPosterior(base, from_settings(settings["transform"], base.space, space), space, meta)
-    if name != "GaussianPosterior":
+    if name not in ("GaussianPosterior", "ProcessPosterior"):
         message = f"unknown class of posterior {name!r} in a saved file; update sciprob or save it again."
         raise DataError(message)
     root: Any = None
     if "root" in settings:
         root = restore(settings["root"]["kind"], settings["root"]["settings"], _inside("root.", tensors))
     variance, draws = tensors.get("variance"), tensors.get("draws")
+    if name == "ProcessPosterior":
+        assert isinstance(space, GridSpace)
+        derivative = {"name_of_derivative": root.derivative, "scale": root.scale}
+        return ProcessPosterior(space, root.process, meta=meta, variance=variance, **derivative)
     return GaussianPosterior(space, mean=tensors["mean"], root=root, variance=variance, draws=draws, meta=meta)
 
 

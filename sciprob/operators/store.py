@@ -18,6 +18,8 @@ _KINDS: dict[str, Any] = {}
 _HOMES = {
     "dense": "sciprob.operators.linear",
     "diagonal": "sciprob.operators.linear",
+    "kronecker": "sciprob.operators.kronecker",
+    "kronecker-gp-root": "sciprob.solvers.kronecker_gp.root",
     "low-rank-root": "sciprob.operators.low_rank",
     "grid-matern-root": "sciprob.priors.grid_matern",
     "fe-matern-root": "sciprob.priors.fe_matern",

@@ -99,6 +99,14 @@ def _points(tensor: Tensor, rows: list[Tensor]) -> Tensor:
     return transposed
 
 
+def transposed_at_points(values: Tensor, rows: list[Tensor]) -> Tensor:
+    """sum_n values[b, n] prod_j rows_j[n, i_j], `(B, r_1, ..., r_d)`; one vector at a time."""
+    letters = "ijkl"[: len(rows)]
+    equation = ",".join(["n", *(f"n{letter}" for letter in letters)]) + f"->{letters}"
+    full = [torch.einsum(equation, value, *rows) for value in values]
+    return torch.stack(full) if full else values.new_zeros(0, *(row.shape[1] for row in rows))
+
+
 def _is_polynomial(factors: AxisFactors) -> Tensor:
     flags = factors.nodes.new_zeros(factors.rank)
     flags[len(factors.eigenvalues) :] = 1

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ShapeError
+from sciprob.operators.linear import LinearMap
 from sciprob.pde.functionals import AnyPoints, TensorPoints
 from sciprob.random import randn
-from sciprob.solvers.kronecker_gp.columns import Columns, contract, contract_at_points
+from sciprob.solvers.kronecker_gp.columns import Columns, contract, contract_at_points, transposed_at_points
 from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle
 from sciprob.solvers.kronecker_gp.variance import missing_variance, variance
+from sciprob.spaces import Space
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +58,22 @@ class FactorConditional(Conditional):
         Sums of squares only, so nothing cancels. What the nodes of the factors do not resolve adds
         its prior variance, where it is more than round-off.
         """
-        rows = self._rows(points, derivative)
+        rows = self.rows(points, derivative)
         tensor = isinstance(points, TensorPoints)
         explained = variance(self.columns, self.triangle, rows, tensor)
         return (explained + missing_variance(self.factors, self.columns, points, self._orders(derivative))).sqrt()
 
     def covariance_action(self, points: AnyPoints, vector: Tensor, derivative: str = "") -> Tensor:
         """Posterior covariance of a derivative at points, times `(*k, *points.shape)`; of what the nodes resolve."""
-        rows = self._rows(points, derivative)
+        rows = self.rows(points, derivative)
         lead = vector.shape[: vector.ndim - len(points.shape)]
         flat = vector.reshape(-1, *points.shape)
         if isinstance(points, TensorPoints):
             full = contract(flat, [row.mT for row in rows])
         else:
-            full = _transposed_points(flat, rows)
+            full = transposed_at_points(flat, rows)
         inner = self.columns.std * self.columns.gather(full)
-        white = torch.linalg.solve_triangular(self.triangle.root.mT, inner.mT, upper=False).mT
+        white = self.triangle.forward(inner)
         action = self._evaluate(
             self.columns.scatter(self.columns.std * self.triangle.backward(white)), points, derivative
         )
@@ -88,25 +90,25 @@ class FactorConditional(Conditional):
         draws = self.columns.std * (mean + self.triangle.backward(white))
         return self.columns.scatter(draws).reshape(n, *self.batch, *self.columns.shape)
 
+    def root(self, points: AnyPoints, derivative: str, scale: float, codomain: Space) -> LinearMap:
+        """Root of the covariance of a derivative at points, times `scale`, into `codomain`."""
+        from sciprob.solvers.kronecker_gp.root import ProcessRoot
+
+        return ProcessRoot(self, points, derivative, scale, codomain)
+
     def _evaluate(self, coefficients: Tensor, points: AnyPoints, derivative: str) -> Tensor:
-        rows = self._rows(points, derivative)
+        rows = self.rows(points, derivative)
         if isinstance(points, TensorPoints):
             return contract(coefficients, rows)
         return contract_at_points(coefficients, rows)
 
-    def _rows(self, points: AnyPoints, derivative: str) -> list[Tensor]:
+    def rows(self, points: AnyPoints, derivative: str = "") -> list[Tensor]:
+        """Factors of a derivative at points, per axis: at the lines of a tensor grid, else at every point."""
         lines: Sequence[Tensor]
         lines = points.lines if isinstance(points, TensorPoints) else points.points.unbind(1)
         if len(lines) != len(self.factors):
             message = f"points should have {len(self.factors)} coordinates {self.coordinates}, got {len(lines)}."
             raise ShapeError(message)
         orders = self._orders(derivative)
-        return [f.at(x, p) for f, x, p in zip(self.factors, lines, orders, strict=True)]
-
-
-def _transposed_points(values: Tensor, rows: list[Tensor]) -> Tensor:
-    """sum_n values[b, n] prod_j rows_j[n, i_j], `(B, r_1, ..., r_d)`; one vector at a time."""
-    letters = "ijkl"[: len(rows)]
-    equation = ",".join(["n", *(f"n{letter}" for letter in letters)]) + f"->{letters}"
-    full = [torch.einsum(equation, value, *rows) for value in values]
-    return torch.stack(full) if full else values.new_zeros(0, *(row.shape[1] for row in rows))
+        like = self.triangle.root
+        return [f.at(x.to(like), p) for f, x, p in zip(self.factors, lines, orders, strict=True)]

@@ -75,7 +75,8 @@ class AxisFactors:
         values = (vectors * eigenvalues.sqrt()).unflatten(0, (len(orders), len(nodes))) * scales[:, None, None]
         extra = polynomial_columns(polynomials, kernel, nodes, orders).detach()
         values = torch.cat([values, extra], dim=-1)
-        return cls(kernel, nodes, orders, scales, vectors / eigenvalues.sqrt(), eigenvalues, values, polynomials)
+        predictors = (vectors / eigenvalues.sqrt()).contiguous()
+        return cls(kernel, nodes, orders, scales, predictors, eigenvalues, values.contiguous(), polynomials)
 
     @property
     def rank(self) -> int:

@@ -33,6 +33,12 @@ class Triangle:
         solution: Tensor = torch.linalg.solve_triangular(self.root, flat.mT, upper=True).mT
         return solution.reshape(z.shape)
 
+    def forward(self, y: Tensor) -> Tensor:
+        """R^{-T} y for rows `(*batch, K)`."""
+        flat = y.reshape(-1, y.shape[-1])
+        solution: Tensor = torch.linalg.solve_triangular(self.root.mT, flat.mT, upper=False).mT
+        return solution.reshape(y.shape)
+
     def inverse(self) -> Tensor:
         """R^{-1}, `(K, K)`."""
         identity = torch.eye(len(self.root), dtype=self.root.dtype, device=self.root.device)
@@ -68,7 +74,8 @@ def triangulate(pieces: Iterable[tuple[Tensor, Tensor]], columns: int, like: Ten
             triangle, rest = _fold(waiting, columns, rest)
             waiting = [triangle]
     triangle, rest = _fold([*waiting, prior], columns, rest)
-    return Triangle(triangle[:, :columns], triangle[:, columns:].mT, rest)
+    # Contiguous, so that a process read from a file takes the same path through the BLAS, bit for bit.
+    return Triangle(triangle[:, :columns].contiguous(), triangle[:, columns:].mT.contiguous(), rest)
 
 
 def _fold(rows: list[Tensor], columns: int, rest: Tensor) -> tuple[Tensor, Tensor]:
