@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sciprob.priors.distribution import DistributionPrior
     from sciprob.priors.fe_matern import FEMatern
     from sciprob.priors.grid_matern import GridMatern
+    from sciprob.priors.kronecker import KroneckerPrior
     from sciprob.priors.transformed import TransformedPrior
 
 _HOMES = {
@@ -17,11 +18,20 @@ _HOMES = {
     "FEMatern": "fe_matern",
     "GaussianPrior": "base",
     "GridMatern": "grid_matern",
+    "KroneckerPrior": "kronecker",
     "Prior": "base",
     "TransformedPrior": "transformed",
 }
 
-__all__ = ["DistributionPrior", "FEMatern", "GaussianPrior", "GridMatern", "Prior", "TransformedPrior"]
+__all__ = [
+    "DistributionPrior",
+    "FEMatern",
+    "GaussianPrior",
+    "GridMatern",
+    "KroneckerPrior",
+    "Prior",
+    "TransformedPrior",
+]
 
 
 def __getattr__(name: str) -> Any:
