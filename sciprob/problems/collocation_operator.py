@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self, cast
 
 import torch
@@ -18,6 +19,7 @@ from sciprob.pde.functionals import AnyPoints, Functionals, TensorPoints
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.problems.differentiation import AxisDifferentiation
+from sciprob.problems.row_variance import row_variances
 from sciprob.spaces import GridSpace, Space
 
 
@@ -64,10 +66,22 @@ class CollocationOperator(ForwardOperator):
         """What the rows should be, `(*batch, rows)`: -P(0), then values of conditions and sensors."""
         return self._joined([part.values for part in self._rows])
 
-    @property
+    @cached_property
     def std(self) -> Tensor:
-        """Standard deviation of the error of each row, `(rows,)`."""
-        return self._joined([part.std.expand(part.shape) for part in self._rows])
+        """Standard deviation of the error of each row, `(rows,)`, for a likelihood of the grid values.
+
+        The square is the sum of the row's own variance (of exact rows, that of `jitter` times their prior std) and of
+        the conditional variance given the grid values, as if that was independent from row to row.
+        """
+        axes = [cast(AxisDifferentiation, axis) for axis in self.axes]
+        given = [self.collocation.std, *(condition.std for condition in self.collocation.conditions)]
+        found = []
+        for i, part in enumerate(self._rows):
+            prior, explained = row_variances(part, axes)
+            exact = i < len(given) and given[i] is None
+            own = self.collocation.jitter**2 * prior if exact else part.std.square()
+            found.append((own + (prior - explained).clamp_min(0)).sqrt())
+        return self._joined(found)
 
     def functionals(self, data: Tensor, u: Jet | None = None) -> list[Functionals]:
         """The rows with other data: `collocation.functionals` for the observations of a problem.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from sciprob.pde.functionals import AnyPoints, TensorPoints
+from sciprob.pde.functionals import AnyPoints, ScatteredPoints, TensorPoints
+from sciprob.posteriors.process import ProcessPosterior
 from sciprob.problems.collocation_operator import CollocationOperator
 from sciprob.problems.grid_report import report_residuals
 
@@ -76,11 +77,11 @@ def at_points(
     operator: CollocationOperator, posterior: Posterior, points: TensorPoints
 ) -> tuple[Tensor, Tensor | None]:
     """Mean at points and, where the posterior knows it off the grid, std at a subset spread over them (`spread`)."""
-    conditional = getattr(posterior, "conditional", None)
-    if conditional is None:
+    if not isinstance(posterior, ProcessPosterior):
         return operator.field(posterior.mean, points), None
     scattered = torch.stack(list(points.columns(operator.collocation.coordinates).values()), dim=1)
-    return conditional.mean(points), posterior.at(scattered[spread(len(scattered))]).std
+    some = ScatteredPoints(scattered[spread(len(scattered))])
+    return posterior.process.mean(points), posterior.scale * posterior.process.std(some)
 
 
 def spread(n: int) -> slice:

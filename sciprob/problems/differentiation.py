@@ -36,5 +36,15 @@ class AxisDifferentiation(nn.Module):
         """The matrix `(len(line), n)`; None for the identity, the values at the nodes themselves."""
         if order == 0 and torch.equal(line, self.nodes):
             return None
-        found: Tensor = (covariance(self.kernel, line, self.nodes, order, 0) @ self.inverse_root) @ self.inverse_root.mT
+        return self.features(line, order) @ self.inverse_root.mT
+
+    @torch.no_grad()
+    def features(self, line: Tensor, order: int) -> Tensor:
+        """Derivatives `(len(line), r)` of functions that are standard normal combinations of the grid values."""
+        found: Tensor = covariance(self.kernel, line, self.nodes, order, 0) @ self.inverse_root
         return found
+
+    @torch.no_grad()
+    def prior(self, p: int, q: int) -> float:
+        """cov(u^(p)(x), u^(q)(x))."""
+        return (-1) ** q * float(self.kernel.evaluate(self.nodes.new_zeros(1), (p + q,)))

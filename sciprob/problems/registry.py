@@ -41,6 +41,7 @@ _MODULES = {
     "cavity-family": "sciprob.problems.family_cavity",
     "disk-family": "sciprob.problems.family_disk",
     "poisson-family": "sciprob.problems.family_poisson",
+    "steady-heat-source": "sciprob.problems.collocation_source",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
