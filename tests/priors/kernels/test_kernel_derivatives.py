@@ -245,6 +245,18 @@ def test_scaling_of_the_coordinate() -> None:
     torch.testing.assert_close(powers * wide / scale, narrow / scale, rtol=0, atol=1e-13)
 
 
+def test_shift_and_mirror_of_the_coordinate() -> None:
+    """x -> x + c changes nothing; x -> L - x turns the sign of every derivative."""
+    kernel = GaussianMixture(W, [0.0, 1.3, 4.1], PARAMETERS["scale"])
+    x, y = torch.linspace(0, 2, 9, dtype=torch.float64), torch.tensor([0.3, 0.31, 1.7], dtype=torch.float64)
+    for p, q in ((0, 0), (1, 0), (2, 1), (2, 2)):
+        original = covariance(kernel, x, y, p, q)
+        tolerance = 1e-12 * float(original.detach().abs().max())
+        torch.testing.assert_close(covariance(kernel, x + 1, y + 1, p, q), original, rtol=0, atol=tolerance)
+        mirrored = (-1) ** (p + q) * covariance(kernel, 2 - x, 2 - y, p, q)
+        torch.testing.assert_close(mirrored, original, rtol=0, atol=tolerance)
+
+
 def test_batch_axes_of_parameters_and_shape_of_lags() -> None:
     generator = torch.Generator().manual_seed(1)
     w, mu, a = (torch.rand((2, 3, 4), generator=generator, dtype=torch.float64) + 0.1 for _ in range(3))
