@@ -9,7 +9,7 @@ r"""Proper priors of a kernel's parameters: for fully Bayesian inference and for
 All densities are with respect to the raw parameters (log w, mu, log a, ...), Jacobians included, as samplers need
 them. A flat density in log w, "Jeffreys' prior", is improper and changes nothing in a maximum.
 
-Sources: Carvalho, Polson, Scott, Biometrika 97 (2010); Piironen and Vehtari, Electron. J. Stat. 11 (2017), for the slab.
+Sources: Carvalho, Polson, Scott, Biometrika 97 (2010); for the slab Piironen and Vehtari, Electron. J. Stat. 11 (2017).
 """
 
 from __future__ import annotations
