@@ -50,7 +50,7 @@ class FactorConditional(Conditional):
 
     def mean(self, points: AnyPoints, derivative: str = "") -> Tensor:
         """Posterior mean of a derivative of u, `(*batch, *points.shape)`; see `Conditional.mean`."""
-        return self._evaluate(self.coefficients, points, derivative)
+        return self.evaluate(self.coefficients, points, derivative)
 
     def std(self, points: AnyPoints, derivative: str = "") -> Tensor:
         """Posterior standard deviation of a derivative of u, `(*points.shape)`, the same for all data.
@@ -74,14 +74,14 @@ class FactorConditional(Conditional):
             full = transposed_at_points(flat, rows)
         inner = self.columns.std * self.columns.gather(full)
         white = self.triangle.forward(inner)
-        action = self._evaluate(
+        action = self.evaluate(
             self.columns.scatter(self.columns.std * self.triangle.backward(white)), points, derivative
         )
         return action.reshape(*lead, *points.shape)
 
     def sample(self, points: AnyPoints, n: int, generator: torch.Generator, derivative: str = "") -> Tensor:
         """`n` draws of a derivative of u at points, `(n, *batch, *points.shape)`; of what the nodes resolve."""
-        return self._evaluate(self.draw(n, generator), points, derivative)
+        return self.evaluate(self.draw(n, generator), points, derivative)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` draws of the coefficients, `(n, *batch, r_1, ..., r_d)`; one draw serves all points and derivatives."""
@@ -96,7 +96,8 @@ class FactorConditional(Conditional):
 
         return ProcessRoot(self, points, derivative, scale, codomain)
 
-    def _evaluate(self, coefficients: Tensor, points: AnyPoints, derivative: str) -> Tensor:
+    def evaluate(self, coefficients: Tensor, points: AnyPoints, derivative: str = "") -> Tensor:
+        """A derivative of the field with coefficients `(*batch, *r)` at points, `(*batch, *points.shape)`."""
         rows = self.rows(points, derivative)
         if isinstance(points, TensorPoints):
             return contract(coefficients, rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sciprob.errors import DataError, ShapeError
 from sciprob.priors.kernels import StationaryKernel, covariance
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
+from sciprob.solvers.kronecker_gp.pivoted import leading_eigenpairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class AxisFactors:
     def of(
         cls, kernel: StationaryKernel, nodes: Tensor, orders: Sequence[int], cut: float = 1e-13, null_space: int = 0
     ) -> AxisFactors:
-        """Decompose the covariance of a kernel at nodes; O((len(orders) n)^3).
+        """Decompose the covariance of a kernel at nodes, see `leading_eigenpairs`.
 
         Args:
             kernel: Kernel without batch axes.
@@ -67,10 +68,7 @@ class AxisFactors:
         nodes, orders = torch.unique(nodes.detach()), tuple(sorted(set(orders)))
         with torch.no_grad():
             scales = torch.stack([prior_scale(kernel, p, nodes) for p in orders])
-            joint = joint_covariance(kernel, nodes, orders, scales)
-            eigenvalues, vectors = torch.linalg.eigh((joint + joint.mT) / 2)
-        kept = eigenvalues > cut * eigenvalues[-1]
-        eigenvalues, vectors = eigenvalues[kept].flip(0), vectors[:, kept].flip(1)
+            eigenvalues, vectors = leading_eigenpairs(joint_covariance(kernel, nodes, orders, scales), cut)
         polynomials = Polynomials(null_space, float(nodes[0]), float(nodes[-1]))
         values = (vectors * eigenvalues.sqrt()).unflatten(0, (len(orders), len(nodes))) * scales[:, None, None]
         extra = polynomial_columns(polynomials, kernel, nodes, orders).detach()
