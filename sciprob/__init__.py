@@ -22,14 +22,19 @@ if TYPE_CHECKING:
     from sciprob.problems.problem import Problem
     from sciprob.problems.registry import load_problem
     from sciprob.solvers.driver import resume, solve
+    from sciprob.solvers.fitting import fit, resume_fit
+    from sciprob.solvers.rgnp.store import load_amortised
 
 _HOMES = {
     "Problem": "sciprob.problems.problem",
     "ProblemFamily": "sciprob.problems.family",
+    "fit": "sciprob.solvers.fitting",
+    "load_amortised": "sciprob.solvers.rgnp.store",
     "load_family": "sciprob.problems.family_settings",
     "load_posterior": "sciprob.io.store",
     "load_problem": "sciprob.problems.registry",
     "resume": "sciprob.solvers.driver",
+    "resume_fit": "sciprob.solvers.fitting",
     "solve": "sciprob.solvers.driver",
 }
 _PACKAGES = ("errors", "likelihoods", "metrics", "operators", "plot", "posteriors", "priors", "solvers", "spaces")
@@ -38,10 +43,13 @@ __all__ = [
     "Problem",
     "ProblemFamily",
     "__version__",
+    "fit",
+    "load_amortised",
     "load_family",
     "load_posterior",
     "load_problem",
     "resume",
+    "resume_fit",
     "solve",
 ]
 

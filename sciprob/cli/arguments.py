@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sciprob {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=_Parser)
-    for add in (_list, _show, _doctor, _solve, _resume, _compare, _simulate, _plot, _mesh, _cite):
+    for add in (_list, _show, _doctor, _solve, _fit, _resume, _compare, _simulate, _plot, _mesh, _cite):
         add(commands)
     return parser
 
@@ -80,10 +80,22 @@ def _solve(commands: Any) -> None:
     _running(command)
 
 
+def _fit(commands: Any) -> None:
+    example = "sciprob fit poisson-family --set gauss_newton.steps=300 --out poisson-map"
+    command = _command(commands, "fit", "fitting:run_fit", "train on a family of problems, once for all", example)
+    _problem(command, data=False)
+    command.add_argument("--solver", metavar="NAME", help="method (default: the family's own choice)")
+    command.add_argument("--out", metavar="DIR", type=Path, help="folder for the trained map and checkpoints")
+    command.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
+    _running(command)
+
+
 def _resume(commands: Any) -> None:
     text = "continue a run that was stopped, killed or out of budget"
     command = _command(commands, "resume", "solving:run_resume", text, "sciprob resume run")
-    command.add_argument("folder", metavar="DIR", type=Path, help="folder of `sciprob solve --out`")
+    command.add_argument(
+        "folder", metavar="DIR", type=Path, help="folder of `sciprob solve --out` or `sciprob fit --out`"
+    )
     command.add_argument("--budget", metavar="TIME", help="largest time of this part, e.g. 60s, 5m, 2h (default: none)")
     _quiet(command)
 

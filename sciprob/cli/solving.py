@@ -56,7 +56,7 @@ def prepare(args: argparse.Namespace, names: list[str] | None) -> Request:
     solvers = {}
     for name, cls in classes.items():
         before = of_config if name == config_name else {}
-        solvers[name] = make_solver(cls, _merged(before, settings[name]), f"solver `{name}`")
+        solvers[name] = make_solver(cls, merged(before, settings[name]), f"solver `{name}`")
     problem = build_problem(file.table, name=file.name, where=file.path, overrides=overrides, data=args.data)
     run = config.get("run", {})
     return Request(
@@ -88,8 +88,14 @@ def run_solve(args: argparse.Namespace) -> int:
 
 
 def run_resume(args: argparse.Namespace) -> int:
-    """Continue a run and print the closing table."""
+    """Continue a run, or training on a family, and print the closing table."""
+    from sciprob.cli.fitting import close_fit
     from sciprob.solvers.driver import resume
+    from sciprob.solvers.fitting import is_fit, resume_fit
+    from sciprob.solvers.runfolder import RunFolder
+
+    if is_fit(read_toml(RunFolder.open(args.folder).config)):
+        return close_fit(resume_fit(args.folder, budget=args.budget, progress=not args.quiet), args.folder)
 
     return close(resume(args.folder, budget=args.budget, progress=not args.quiet), args.folder)
 
@@ -138,7 +144,8 @@ def _default_solver(file: ProblemFile) -> str:
     return build_problem(file.table, name=file.name, where=file.path).info.default_solver
 
 
-def _merged(before: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str, Any]:
+def merged(before: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of a table with those typed on the command line, which may be inside nested tables."""
     from sciprob.config import override
 
     table = dict(before)

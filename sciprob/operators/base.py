@@ -32,6 +32,7 @@ class Capability(enum.Enum):
     GAUSSIAN_PRIOR = "a Gaussian prior"
     PRIOR_LOG_PROB = "a prior density"
     GAUSSIAN_NOISE = "Gaussian noise"
+    FAMILY = "a family of problems (`sciprob fit`)"
     COLLOCATION = "an equation on a box (collocation)"
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciprob.errors import ConfigError
 from sciprob.problems.registry import read_toml
 from sciprob.solvers.checkpoint import load_measurements, save_measurements
 from sciprob.solvers.loop import Callback, Run
@@ -108,6 +109,9 @@ def resume(
     """
     place = RunFolder.open(folder)
     config = read_toml(place.config)
+    if "family" in config:
+        message = f"`{folder}` holds training on a family; use `sciprob.resume_fit`."
+        raise ConfigError(message)
     method = configured_solver(config, place.config) if solver is None else solver
     built = rebuild_problem(place, config, problem)
     check_capabilities(method, built)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from sciprob.errors import ConvergenceError, SciprobError
+from sciprob.operators.counting import SolveCounter
 from sciprob.random import Streams
 from sciprob.solvers.base import Outcome, Status
 from sciprob.solvers.checkpoint import load_checkpoint, save_checkpoint
@@ -29,6 +30,45 @@ _CHECKPOINT_EVERY = 10.0  # seconds
 _CHECKPOINT_SHARE = 0.1  # of the run's time at most
 
 
+class Looped(Protocol):
+    """What the loop reads: settings of a run on a problem, or on a family of problems."""
+
+    @property
+    def problem(self) -> Any:
+        """What the solver's functions get; it has a name."""
+        ...
+
+    @property
+    def solver(self) -> Any:
+        """The method."""
+        ...
+
+    @property
+    def budget(self) -> float | None:
+        """Largest time in seconds."""
+        ...
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """Where checkpoints and log go."""
+        ...
+
+    @property
+    def show(self) -> bool:
+        """Whether progress is shown."""
+        ...
+
+    @property
+    def callbacks(self) -> Sequence[Callback]:
+        """Called after every step."""
+        ...
+
+    @property
+    def stats(self) -> SolveCounter:
+        """Solves so far."""
+        ...
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything that stays fixed while a run goes on."""
@@ -42,6 +82,11 @@ class Run:
     show: bool
     callbacks: Sequence[Callback]
 
+    @property
+    def stats(self) -> SolveCounter:
+        """Solves of the problem's operator."""
+        return self.problem.operator.stats
+
     def execute(self) -> Posterior:
         """Make the remaining steps, build the posterior and write the run folder."""
         streams = Streams(self.seed, self.device)
@@ -51,7 +96,7 @@ class Run:
             posterior = self._result(loop, status)
         write_outputs(self.folder, self.problem, self.solver, posterior)
         if status in (Status.INTERRUPTED, Status.BUDGET):
-            loop.progress.note(self._how_to_go_on(status, loop.steps))
+            loop.progress.note(how_to_go_on(self.folder, status, loop.steps))
         return posterior
 
     def _result(self, loop: Loop, status: Status) -> Posterior:
@@ -60,9 +105,9 @@ class Run:
             posterior: Posterior = self.solver.result(self.problem, loop.state)
         except SciprobError as error:
             if status is Status.INTERRUPTED:
-                raise KeyboardInterrupt(self._how_to_go_on(status, loop.steps)) from error
+                raise KeyboardInterrupt(how_to_go_on(self.folder, status, loop.steps)) from error
             if status is Status.BUDGET:
-                message = f"{self._how_to_go_on(status, loop.steps)} That was too early for a result: {error}"
+                message = f"{how_to_go_on(self.folder, status, loop.steps)} That was too early for a result: {error}"
                 raise ConvergenceError(message) from error
             raise
         outcome = Outcome(status, loop.steps, loop.clock.seconds, loop.solves(), loop.info)
@@ -70,22 +115,24 @@ class Run:
         posterior.meta |= summarise(self.problem, self.solver, posterior, outcome, diagnostics, self.seed)
         return posterior
 
-    def _how_to_go_on(self, status: Status, steps: int) -> str:
-        why = "Interrupted" if status is Status.INTERRUPTED else "The time budget ended"
-        if self.folder is None:
-            return f"{why} after {steps} steps; with `out=` (`--out`) a run can be resumed."
-        return f"{why} after {steps} steps; `sciprob resume {self.folder.path}` continues."
+
+def how_to_go_on(folder: RunFolder | None, status: Status, steps: int) -> str:
+    """What to do about a run that stopped early."""
+    why = "Interrupted" if status is Status.INTERRUPTED else "The time budget ended"
+    if folder is None:
+        return f"{why} after {steps} steps; with `out=` (`--out`) a run can be resumed."
+    return f"{why} after {steps} steps; `sciprob resume {folder.path}` continues."
 
 
 class Loop:
     """The changing part of a run: state, streams, counters."""
 
-    def __init__(self, run: Run, streams: Streams) -> None:
+    def __init__(self, run: Looped, streams: Streams) -> None:
         self.run, self.streams = run, streams
         self.steps = 0
         self.info: dict[str, float] = {}
         before: dict[str, Any] = {"seconds": 0.0, "solves": {}}
-        self._stats = run.problem.operator.stats
+        self._stats = run.stats
         folder = run.folder
         if folder is not None and folder.checkpoint.is_file():
             self.state, before = load_checkpoint(folder.checkpoint, run.solver, streams)
@@ -142,7 +189,7 @@ class Loop:
 
     def solves(self) -> dict[str, int]:
         """Solves of all parts of the run."""
-        new = (self.run.problem.operator.stats - self._stats).as_dict()
+        new = (self.run.stats - self._stats).as_dict()
         return {name: count + self._solves_before.get(name, 0) for name, count in new.items()}
 
     def save(self) -> None:

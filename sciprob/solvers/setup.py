@@ -72,6 +72,17 @@ def choose_device(wish: str, problem: Problem) -> torch.device:
 
         on_host = any(isinstance(part, HostOperator | HostLinearMap) for part in problem.operator.modules())
         return torch.device("cuda" if torch.cuda.is_available() and not on_host else "cpu")
+    return torch_device(wish)
+
+
+def torch_device(wish: str) -> torch.device:
+    """`cpu`, `cuda`, or `auto`: CUDA if present.
+
+    Raises:
+        ConfigError: If the wish is unknown or there is no such device.
+    """
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wish)
     except RuntimeError:
