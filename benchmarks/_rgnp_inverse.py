@@ -1,0 +1,87 @@
+"""Inverse problems of `rgnp.py`: z from noisy values of true solutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from _rgnp_cases import Case
+from _rgnp_posteriors import Marginals, burgers_posterior, poisson_posterior
+from torch import Tensor
+
+from sciprob.problems.family_domain import Domain
+
+SIGMA, COUNT = 0.01, 30
+DESIGNS = ("1 point", "5 points", "300 points", "5000 points", "30 clustered", "30 on one side")
+
+
+def places(domain: Domain, design: str, generator: torch.Generator) -> Tensor:
+    """Points of a design."""
+    n = int(design.split()[0])
+    points = domain.sample(n, generator)
+    lower, upper = torch.tensor([domain.lower, domain.upper], dtype=torch.float64)
+    if design.endswith("clustered"):  # within a tenth of the box about one point
+        points = lower + (upper - lower) * (0.2 + 0.1 * (points - lower) / (upper - lower))
+    elif design.endswith("side"):
+        points[:, 0] = lower[0] + 0.3 * (points[:, 0] - lower[0])
+    return points
+
+
+def data(case: Case, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """z, w and noisy values of the true solution."""
+    family = case.family
+    z, w = family.unknown.sample(1, generator)[0], family.known.sample(1, generator)[0]
+    clean = family.solve(z, w, points)
+    return z, w, clean + SIGMA * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+
+
+def amortised_posterior(model: Any, x: Tensor, y: Tensor, w: Tensor, generator: torch.Generator) -> Marginals:
+    """Of the trained map."""
+    found = model.infer(x, y, SIGMA, w, generator=generator, samples=2000)
+    return Marginals.of(found.members, found.weights)
+
+
+def posterior_scores(name: str, case: Case, model: Any, sets: int) -> dict[str, float]:
+    """Distances between the amortised and the reference posterior over several data sets."""
+    reference = {"poisson": poisson_posterior, "burgers": burgers_posterior}[name]
+    off, ratio, inside, inside_reference = [], [], [], []
+    for seed in range(sets):
+        generator = torch.Generator().manual_seed(100 + seed)
+        x = case.family.domain.sample(COUNT, generator)
+        z, w, y = data(case, x, generator)
+        exact = reference(case.family.unknown, x, y[:, 0], SIGMA, float(w))
+        found = amortised_posterior(model, x, y, w, generator)
+        off.append((found.mean - exact.mean).abs() / exact.std)
+        ratio.append(found.std / exact.std)
+        inside.append((z >= found.low) & (z <= found.high))
+        inside_reference.append((z >= exact.low) & (z <= exact.high))
+    offs, ratios = torch.cat(off), torch.cat(ratio)
+    return {
+        "mean off in reference sd, median": float(offs.median()),
+        "mean off in reference sd, 90 % quantile": float(offs.quantile(0.9)),
+        "sd over reference sd, median": float(ratios.median()),
+        "sd over reference sd, 5 % quantile": float(ratios.quantile(0.05)),
+        "sd over reference sd, 95 % quantile": float(ratios.quantile(0.95)),
+        "coverage of 90 % intervals": float(torch.cat(inside).double().mean()),
+        "coverage of the reference's": float(torch.cat(inside_reference).double().mean()),
+    }
+
+
+def design_scores(case: Case, model: Any, design: str, sets: int) -> dict[str, float]:
+    """Whether posteriors of another design are finite and honest."""
+    inside, finite, spread = [], [], []
+    box = case.family.unknown
+    prior_std = (torch.tensor(box.upper) - torch.tensor(box.lower)) / 12**0.5
+    for seed in range(sets):
+        generator = torch.Generator().manual_seed(500 + seed)
+        x = places(case.family.domain, design, generator)
+        z, w, y = data(case, x, generator)
+        found = amortised_posterior(model, x, y, w, generator)
+        finite.append(torch.isfinite(found.mean) & torch.isfinite(found.std))
+        inside.append((z >= found.low) & (z <= found.high))
+        spread.append(found.std / prior_std)
+    return {
+        "finite": float(torch.cat(finite).double().mean()),
+        "coverage of 90 % intervals": float(torch.cat(inside).double().mean()),
+        "sd over prior sd, median": float(torch.cat(spread).median()),
+    }
