@@ -143,7 +143,7 @@ class FieldRecords:
 
 
 def data_log_likelihood(forward: NeuralGP, records: FieldRecords) -> Tensor:
-    """Log N(y; B + D m, D (diag(s^2) + C C^T) D + sigma^2) of each record, with the field integrated out, `(records,)`."""
+    """Log N(y; B + D m, D (diag(s^2) + C C^T) D + sigma^2) by record, with the field integrated out, `(records,)`."""
     law = forward.field(records.points, records.z, records.w)
     noise = records.noise
     if isinstance(noise, Tensor):

@@ -81,6 +81,12 @@ class LowRankGaussian:
         density: Tensor = -0.5 * (quadratic + self._log_det + self.mean.shape[-1] * math.log(2 * math.pi))
         return density
 
+    def solve(self, v: Tensor) -> Tensor:
+        """(diag(s^2) + C C^T)^{-1} v for v `(*batch, n)`."""
+        scaled = v / self.std
+        inner = torch.cholesky_solve(self._projection(scaled)[..., None], self._root)
+        return (scaled - (self._scaled @ inner)[..., 0]) / self.std
+
     def entropy(self) -> Tensor:
         """-E log density, in closed form, `(*batch,)`."""
         n = self.mean.shape[-1]
@@ -131,7 +137,9 @@ class LowRankGaussian:
     def _root(self) -> Tensor:
         """Cholesky factor of W = I + C^T diag(s^-2) C."""
         gram = self._scaled.mT @ self._scaled
-        root: Tensor = torch.linalg.cholesky(gram + torch.eye(self.rank, dtype=gram.dtype, device=gram.device))
+        # W >= I is never singular; where it is NaN so are density and entropy, instead of an error for all the batch
+        identity = torch.eye(self.rank, dtype=gram.dtype, device=gram.device)
+        root: Tensor = torch.linalg.cholesky_ex(gram + identity).L
         return root
 
     @cached_property

@@ -110,6 +110,13 @@ def test_where_the_field_is_prescribed_only_the_noise_is_left():
     torch.testing.assert_close(pinned.noisy(0.05).log_prob(y), expected, atol=1e-10, rtol=1e-12)
 
 
+@pytest.mark.parametrize("k", [0, 3])
+def test_solve_inverts_the_covariance(k):
+    law = gaussian(2, k=k)
+    v = law.sample(generator=torch.Generator().manual_seed(8))
+    torch.testing.assert_close((law.covariance() @ law.solve(v)[..., None])[..., 0], v, atol=1e-10, rtol=1e-10)
+
+
 def test_infinite_noise_takes_all_gradients_away():
     law = gaussian()
     parts = [tensor.clone().requires_grad_() for tensor in (law.mean, law.std, law.factors)]
