@@ -42,8 +42,8 @@ class CollocationKind:
         exact: Formula of a solution.
         parameters: Coefficients of the equation, numbers or formulas in x, y, z, t.
         source: f without `exact`.
-        boundary: What is known on the sides `x_lower`, `x_upper`, ...; initial data are those on `t_lower`. By default
-            the values on all sides but the final time.
+        boundary: What is known on the sides `x_lower`, `x_upper`, ...; initial data are those on `t_lower`. Where it is
+            given, these sides and no others; by default the values on all sides but the final time.
         sensors: Noisy values of u inside.
         kernel: Family of the prior's kernels, whose frequencies come from source and boundary data.
         components: Most frequencies per coordinate.

@@ -69,11 +69,18 @@ def initial_kernels(
 
 def solution_tones(collocation: Collocation, count: int = 8, u: Jet | None = None) -> list[Tones]:
     """Power of the solution by frequency, one `Tones` per coordinate."""
-    bounds = zip(collocation.lower, collocation.upper, collocation.spacing, strict=True)
-    axes = [Tones(b - a, step) for a, b, step in bounds]
+    axes = _no_tones(collocation)
     equation = collocation.equations(u)
     symbol = Symbol.of(equation, axes)
     tones_of_source(equation, symbol, axes, count)
     for condition, rows in zip(collocation.conditions, collocation.conditions_at(), strict=True):
-        tones_of_side(rows, collocation.coordinates.index(condition.axis), symbol, axes, count)
+        found = _no_tones(collocation)
+        tones_of_side(rows, collocation.coordinates.index(condition.axis), symbol, found, count)
+        for axis, others in zip(axes, found, strict=True):
+            axis.merge(others)
     return axes
+
+
+def _no_tones(collocation: Collocation) -> list[Tones]:
+    bounds = zip(collocation.lower, collocation.upper, collocation.spacing, strict=True)
+    return [Tones(b - a, step) for a, b, step in bounds]

@@ -131,9 +131,10 @@ class SteadySource:
         count, streams = self.sensors.count, Streams(self.sensors.seed)
         upper = torch.tensor(c.upper, dtype=torch.float64)
         points = upper * torch.rand(count, 2, generator=streams["sensors"], dtype=torch.float64)
-        times = torch.cat([points.new_zeros(1), points[:, 1]]).unique()
+        at = points[:, 1].contiguous()
+        times = torch.cat([points.new_zeros(1), at]).unique()
         trajectory, grid, march = self._march(times)
-        observe = SpaceTimeObservation(march.codomain, grid, points[:, :1], points[:, 1], boundary="dirichlet", order=2)
+        observe = SpaceTimeObservation(march.codomain, grid, points[:, :1], at, boundary="dirichlet", order=2)
         noise = torch.randn(count, generator=Streams(self.seed)["problem"], dtype=torch.float64)
         return sensor_rows(c.coordinates, points, observe(trajectory) + self.sensors.std * noise, self.sensors.std)
 

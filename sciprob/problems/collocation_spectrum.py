@@ -11,16 +11,15 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 import torch
 from torch import Tensor
 
 from sciprob.pde.functionals import Functionals, TensorPoints
 from sciprob.priors.kernels.spectrum import spectral_peaks
-from sciprob.priors.kernels.tones import _TREND, Samples
+from sciprob.priors.kernels.tones import Samples
 
-_SAMPLES = 8  # fewer show no spectrum
+_SAMPLES = 16  # fewer show no spectrum
 _SEPARATION = 0.6  # in 1 / L: closer tones are one, slower ones are trend
 
 _ZERO = 0.02  # of the sum of moduli of the symbol's terms: below, waves pass
@@ -46,6 +45,13 @@ class Tones:
         known = [other for other in self.power if abs(other - frequency) < _SEPARATION / self.length]
         nearest = min(known, key=lambda other: abs(other - frequency), default=frequency)
         self.power[nearest] = self.power.get(nearest, 0.0) + power
+
+    def merge(self, other: Tones) -> None:
+        """Take over tones of another witness of the same solution: the stronger word counts, they do not add."""
+        for frequency, power in other.power.items():
+            known = [own for own in self.power if abs(own - frequency) < _SEPARATION / self.length]
+            nearest = min(known, key=lambda own: abs(own - frequency), default=frequency)
+            self.power[nearest] = max(self.power.get(nearest, 0.0), power)
 
     @property
     def total(self) -> float:
@@ -99,7 +105,7 @@ class Symbol:
         found: list[float] = []
         for sign in _signs(s):
             points = (s * sign).expand(count, -1).clone()
-            points[:, axis] = grid
+            points[:, axis] = grid * sign[axis]
             size, terms = self(points)
             low = (size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < _ZERO * terms[1:-1])
             found += grid[1:-1][low].tolist()
@@ -153,28 +159,23 @@ def _peaks(rows: Tensor, step: float, count: int) -> Tensor:
 
 
 def _analysis(values: Tensor, axis: int, step: float, frequencies: Tensor) -> Tensor:
-    """Matrix from values along an axis to coefficients of trend, cosines and sines, `(3 + 2 k, n)`."""
+    """Matrix from values along an axis to coefficients of a trend, then of cosines and sines, `(trend + 2 k, n)`."""
     n = values.shape[axis]
     if n < _SAMPLES:  # the mean stands for the trend
-        return torch.cat([values.new_full((1, n), 1 / n), values.new_zeros(_TREND - 1, n)])
+        return values.new_full((1, n), 1 / n)
     samples = Samples(values.new_zeros(1, n), step)
-    basis = samples.basis(frequencies)
-    inverse: Tensor = torch.linalg.pinv(basis, rtol=1e-10)
+    inverse: Tensor = torch.linalg.pinv(samples.basis(frequencies), rtol=1e-10)
     return inverse * samples.window
 
 
 def _groups(power: Tensor, tones: int) -> list[Tensor]:
-    """Rows of the trend, then pairs of cosine and sine, of `(3 + 2 k, ...)`."""
-    cosines, sines = power[_TREND : _TREND + tones], power[_TREND + tones :]
-    return [power[:_TREND], *(torch.stack(pair) for pair in zip(cosines, sines, strict=True))]
+    """Rows of the trend, then pairs of cosine and sine."""
+    trend = len(power) - 2 * tones
+    cosines, sines = power[trend : trend + tones], power[trend + tones :]
+    return [power[:trend], *(torch.stack(pair) for pair in zip(cosines, sines, strict=True))]
 
 
 def _signs(s: Tensor) -> list[Tensor]:
     """Relative signs of the components: both senses of a product of standing waves."""
     choices = [(1.0,), *[(1.0, -1.0)] * (len(s) - 1)]
     return [s.new_tensor(sign) for sign in itertools.product(*choices)]
-
-
-def resolved(axes: Sequence[Tones]) -> float:
-    """Largest number of cycles per two steps of any axis: above 1 the grid does not resolve what it should."""
-    return reduce(max, (2 * axis.step * max(axis.power, default=0.0) for axis in axes), 0.0)
