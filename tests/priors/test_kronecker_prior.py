@@ -123,6 +123,14 @@ def test_draws_have_the_right_moments_and_are_repeatable() -> None:
     assert torch.equal(again, p.sample((2,), generator=torch.Generator().manual_seed(3)))
 
 
+def test_swapping_axes_swaps_the_field() -> None:
+    p = prior(5, 7, nugget=1e-6)
+    swapped_grid = GridSpace((7, 5), name="u", dims=("x", "y"), lower=(0.0, 0.0), upper=(2.0, 1.0))
+    swapped = KroneckerPrior(swapped_grid, KERNELS[1::-1], nugget=1e-6)
+    m = p.sample((3,), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(swapped.log_prob(m.mT), p.log_prob(m), rtol=1e-9, atol=0)
+
+
 def test_density_integrates_over_draws_to_the_entropy() -> None:
     """-E log p = (N / 2) (1 + log 2 pi) + log |det L|; the quadratic form is chi squared."""
     p = prior(5, 7, nugget=1e-6)

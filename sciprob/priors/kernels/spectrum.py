@@ -21,6 +21,7 @@ from sciprob.priors.kernels.mixtures import GaussianMixture, StudentMixture
 from sciprob.priors.kernels.tones import Samples, refine
 
 _SIGNIFICANT = 20.0  # power of a peak over the median of the spectrum; noise alone reaches about 12
+_FEW = 4  # rows not worth compressing
 _ROUNDING = 100.0  # multiples of the precision of the values below which nothing counts
 
 
@@ -62,7 +63,7 @@ def spectral_peaks(
         threshold: Least amplitude, relative to the largest.
 
     Returns:
-        At most `count` tones, perhaps none (constant values, noise without lines). dtype and device of `values`.
+        At most `count` tones, perhaps none (constant values, noise alone, no rows). dtype and device of `values`.
 
     Raises:
         DataError: If a value is not finite.
@@ -70,6 +71,8 @@ def spectral_peaks(
     """
     samples = _samples(values, step)
     frequencies = samples.rows.new_zeros(0)
+    if not samples.rows.numel():
+        return SpectralPeaks(frequencies, frequencies)
     largest = _ROUNDING * torch.finfo(values.dtype).eps / threshold * float(samples.rows.abs().max())
     for _ in range(_affordable(count, samples.rows.shape[-1])):
         found = _strongest(samples, frequencies, padding, separation, threshold * largest)
@@ -141,10 +144,20 @@ def _samples(values: Tensor, step: float) -> Samples:
         row = int((~torch.isfinite(values)).reshape(-1).nonzero()[0])
         message = f"entry {row} of the flattened values is not finite; a spectrum needs all of them."
         raise DataError(message)
-    rows = values.detach().reshape(-1, n)
-    if len(rows) > n:  # only rows^T rows enters
-        rows = torch.linalg.qr(rows, mode="r").R * (n / len(rows)) ** 0.5  # the mean over rows stays
-    return Samples(rows, float(step))
+    return Samples(_compressed(values.detach().reshape(-1, n)), float(step))
+
+
+def _compressed(rows: Tensor) -> Tensor:
+    """Fewer rows with the same rows^T rows / count, which is all that enters: one per singular value above rounding."""
+    m, n = rows.shape
+    if m <= _FEW:
+        return rows
+    if m > n:
+        rows = torch.linalg.qr(rows, mode="r").R
+    _, s, v = torch.linalg.svd(rows, full_matrices=False)
+    rank = max(1, int((s > n * torch.finfo(s.dtype).eps * s[0]).sum()))
+    compressed: Tensor = (rank / m) ** 0.5 * s[:rank, None] * v[:rank]
+    return compressed
 
 
 def _affordable(count: int, n: int) -> int:

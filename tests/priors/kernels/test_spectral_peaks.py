@@ -118,7 +118,7 @@ def test_noise_alone_has_no_peaks_and_noise_with_a_tone_has_one() -> None:
 
 def test_constants_and_lines_have_no_peaks() -> None:
     x, step = line(1.0, 64)
-    for values in (torch.zeros_like(x), torch.ones_like(x), 3 * x - 1):
+    for values in (torch.zeros_like(x), torch.ones_like(x), 3 * x - 1, x.expand(9, 64), x.expand(0, 64)):
         assert spectral_peaks(values, step).frequencies.shape == (0,)
 
 
