@@ -173,6 +173,20 @@ def test_burgers_starts_from_its_wave_and_rests_at_the_walls() -> None:
     assert solve_burgers(tensor(0.02, 0.8), tensor(1.3), walls).abs().max() < 1e-12
 
 
+def test_burgers_quadrature_is_differentiable_in_its_parameters() -> None:
+    points = torch.rand(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[0, 1] = 0
+
+    def wave(z: Tensor) -> Tensor:
+        return solve_burgers(z, tensor(1.2), points)
+
+    z, direction = tensor(0.03, 0.8), tensor(0.01, -0.3)
+    _, tangent = torch.func.jvp(wave, (z,), (direction,))
+    remainders = [((wave(z + h * direction) - wave(z - h * direction)) / (2 * h) - tangent).norm() for h in (0.1, 0.05)]
+    assert 3.8 < float(remainders[0] / remainders[1]) < 4.2
+    assert torch.allclose(torch.autograd.functional.jacobian(wave, z) @ direction, tangent, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("frequency", [1.0, 2.0])
 def test_burgers_with_a_whole_frequency_is_odd_about_the_middle(frequency: float) -> None:
     x = torch.linspace(0, 1, 21, dtype=torch.float64)
