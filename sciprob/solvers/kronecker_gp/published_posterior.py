@@ -47,7 +47,7 @@ class PublishedConditional(FactorConditional):
         return self.mean(points, derivative) + spread
 
 
-def published_conditional(model: PublishedModel, state: PublishedState, rank: int = 2000) -> PublishedConditional:
+def published_conditional(model: PublishedModel, state: PublishedState, rank: int = 1000) -> PublishedConditional:
     r"""N(., (C^-1 + weight tau_1 B^T B + tau_2 L_D^T L_D)^-1) of U, at fixed kernels and precisions.
 
     L_D has the matrices D_j in place of derivatives, so what the grid leaves open of a derivative is
