@@ -38,13 +38,13 @@ def sample_jacobian(network: nn.Module, function: Callable[[], Tensor]) -> tuple
     layers = linear_layers(network)
     with torch.enable_grad(), _recorded(layers) as tape:
         values = function()
+        totals = values.sum(0).unbind()
     n, k = values.shape
     used = [(layer, *tape[layer]) for layer in layers if layer in tape]
     outputs = [stream for _, _, streams in used for stream in streams.values()]
     jacobian = values.new_zeros(n, k, sum(p.numel() for p in network.parameters()))
     for column in range(k if outputs and n else 0):
-        total = values[:, column].sum()
-        grads = iter(torch.autograd.grad(total, outputs, retain_graph=column < k - 1, allow_unused=True))
+        grads = iter(torch.autograd.grad(totals[column], outputs, retain_graph=column < k - 1, allow_unused=True))
         for layer, inputs, streams in used:
             found = {name: next(grads) for name in streams}
             _write(jacobian[:, column], layers[layer], layer, inputs, found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor
 
-from sciprob.errors import ShapeError
 from sciprob.operators.base import ForwardOperator
 from sciprob.problems.family import ProblemFamily
+from sciprob.solvers.rgnp.inputs import check_parameters, check_points
 from sciprob.solvers.rgnp.network import PointNetwork
 from sciprob.solvers.rgnp.residuals import in_precision, mean_field
 from sciprob.spaces import Space
@@ -22,18 +23,21 @@ class SurrogateOperator(ForwardOperator):
 
     Args:
         family: The family.
-        network: Its trained mean, used as it is, not copied.
+        network: Its trained mean; it is copied.
         points: x `(n, d)`.
         w: `(dw,)`.
 
     Raises:
         ShapeError: If points or w do not fit the family.
+        DataError: If points lie outside the domain.
     """
 
     def __init__(self, family: ProblemFamily, network: PointNetwork, points: Tensor, w: Tensor) -> None:
+        check_points(family, points)
         super().__init__(family.unknown.space, field_space(family, points))
-        family.known.space.batch_shape(w, "w")
-        self.family, self.network = family, network
+        check_parameters(family, w.new_zeros(family.unknown.size), w)
+        self.family = family
+        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)  # moving one must not move the other
         self.register_buffer("points", points.detach().clone())
         self.register_buffer("w", w.detach().clone())
 
@@ -46,13 +50,5 @@ class SurrogateOperator(ForwardOperator):
 
 
 def field_space(family: ProblemFamily, points: Tensor) -> Space:
-    """Space of the fields at points `(n, d)`: `(n, fields)`.
-
-    Raises:
-        ShapeError: If points are not `(n, d)`.
-    """
-    family.domain.check(points)
-    if points.ndim != 2:
-        message = f"points should be (n, {family.domain.dim}), got {tuple(points.shape)}; give one set of points."
-        raise ShapeError(message)
+    """Space of the fields at points `(n, d)`: `(n, fields)`."""
     return Space((len(points), family.n_fields), "_".join(family.fields), ("points", "field"))

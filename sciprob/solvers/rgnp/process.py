@@ -1,0 +1,191 @@
+"""A Gaussian process over the solutions of a family, from a trained network and the covariance of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sciprob.operators.linear import DenseMap
+from sciprob.posteriors.gaussian import GaussianPosterior
+from sciprob.problems.family import ProblemFamily
+from sciprob.solvers.rgnp.conditioning import condition_root
+from sciprob.solvers.rgnp.inputs import check_data, check_parameters, check_points, field_columns, warn_outside
+from sciprob.solvers.rgnp.laplace import (
+    LaplaceCovariance,
+    field_root,
+    field_variance,
+    principal_directions,
+    sample_rows,
+)
+from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
+from sciprob.solvers.rgnp.residuals import in_precision, mean_field, residuals_at
+from sciprob.solvers.rgnp.sampling import Collocation
+from sciprob.solvers.rgnp.surrogate import field_space
+from sciprob.spaces import Space
+
+_AT_ONCE = 1 << 16  # points that the network sees at once: about 0.2 GB with width 64
+_DIRECTIONS = 256
+
+
+@dataclass(frozen=True)
+class FieldProcess:
+    r"""u(x) | z, w ~ N(B + D n(x, z, w), T^2 g S g^T): the trained mean, and its calibrated Laplace covariance.
+
+    Draws are functions of x, so that points and fields are joint, and any points do. Everything is closed form and
+    needs no solve of the equation. Before `calibrate`, T = 1, and standard deviations only rank points and
+    parameters. Means take dtype and device of the parameters; uncertainty is computed in float64.
+
+    Shapes: z `(*batch, dz)`, w `(*batch, dw)`, x `(n, d)` or `(*batch, n, d)`, fields `(*batch, n, fields)`;
+    `predict` and `condition` take one z and w and return posteriors on `(n, fields)`.
+
+    Args:
+        family: The family.
+        shape: Of the network.
+        network: Mean n in network space, float64.
+        covariance: Of its weights.
+        temperature: T.
+        bands: Conformal factor by confidence.
+        meta: Plain numbers about the training.
+    """
+
+    family: ProblemFamily
+    shape: NetworkShape
+    network: PointNetwork
+    covariance: LaplaceCovariance
+    temperature: float = 1.0
+    bands: Mapping[float, float] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def mean(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        """Mean fields `(*batch, n, fields)`, in chunks; gradients are not recorded (`operator` has them).
+
+        Warns:
+            OutsideBoxWarning: If parameters lie outside the box.
+        """
+        self.family.domain.check(x)
+        warn_outside(self.family, z, w, stacklevel=3)
+        batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-1], w.shape[:-1])
+        n, d = x.shape[-2:]
+        x, z, w = x.to(z).expand(*batch, n, d), z.expand(*batch, -1), w.to(z).expand(*batch, -1)
+        x, z, w = x.reshape(-1, n, d), z.reshape(-1, z.shape[-1]), w.reshape(-1, w.shape[-1])
+        network = in_precision(self.network, z)
+        out = z.new_empty(*x.shape[:-1], self.family.n_fields)
+        rows, columns = max(1, _AT_ONCE // max(n, 1)), max(1, min(n, _AT_ONCE))
+        with torch.no_grad():
+            for i in range(0, len(x), rows):
+                for j in range(0, n, columns):
+                    part = x[i : i + rows, j : j + columns]
+                    found = mean_field(self.family, network, part, z[i : i + rows], w[i : i + rows])
+                    out[i : i + rows, j : j + columns] = found
+        return out.reshape(*batch, n, self.family.n_fields)
+
+    def std(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        """Marginal standard deviations `(n, fields)`, for any number of points: `predict` without the joint law."""
+        z, w, x = self._one(z, w, x)
+        return self.temperature * field_variance(self.family, self.network, self.covariance, x, z, w).sqrt()
+
+    def predict(self, z: Tensor, w: Tensor, x: Tensor) -> GaussianPosterior:
+        """The joint law of all fields at points `(n, d)`, a Gaussian posterior on `(n, fields)`.
+
+        Warns:
+            OutsideBoxWarning: If parameters lie outside the box.
+
+        Raises:
+            DataError: If points lie outside the domain.
+        """
+        z, w, x = self._one(z, w, x)
+        root = self._root(z, w, x)
+        return self._gaussian(x, self._mean_at(z, w, x), root)
+
+    def condition(
+        self,
+        x: Tensor,
+        y: Tensor,
+        sigma: float | Tensor,
+        z: Tensor,
+        w: Tensor,
+        at: Tensor | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> GaussianPosterior:
+        """The law of all fields given noisy values of some, for known parameters; closed form.
+
+        Args:
+            x: Points of the data `(m, d)`.
+            y: Values `(m, len(fields))`.
+            sigma: Standard deviation of their noise, > 0; a number or a tensor that broadcasts to y.
+            z: `(dz,)`.
+            w: `(dw,)`.
+            at: Points of the result `(n, d)`; by default those of the data.
+            fields: Which fields are the columns of y; by default all.
+
+        Raises:
+            ShapeError: If y does not fit points and fields.
+            DataError: If y is not finite or sigma not positive.
+            ConfigError: For an unknown field.
+        """
+        z, w, x = self._one(z, w, x)
+        at = x if at is None else self._one(z, w, at)[2]
+        columns = field_columns(self.family, fields)
+        y, noise = check_data(x, y.to(z), sigma, len(columns))
+        everything = torch.cat([x, at])
+        root = self._root(z, w, everything).reshape(len(everything), self.family.n_fields, -1)
+        mean = self._mean_at(z, w, everything)
+        m = len(x)
+        misfit = (y - mean[:m, columns]).flatten()
+        shift, conditioned = condition_root(
+            root[:m, columns].flatten(0, 1), root[m:].flatten(0, 1), misfit, noise.flatten()
+        )
+        return self._gaussian(at, mean[m:] + shift.reshape(len(at), -1), conditioned)
+
+    def factors(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        """C `(b, n, fields, k)` with C C^T the covariances for many parameters at once, and k = 256 (or P, if less).
+
+        They are those of `predict`, projected onto their leading directions over domain and boxes: a little
+        smaller, and far cheaper.
+
+        Args:
+            z: `(b, dz)`.
+            w: `(dw,)` or `(b, dw)`.
+            x: `(n, d)`.
+        """
+        n, b = len(x), len(z)
+        points, zs, ws = (value.to(self.covariance.vectors) for value in (x, z, w))
+        ws = ws.expand(b, -1).repeat_interleave(n, dim=0)
+        batch = Collocation(points.repeat(b, 1), zs.repeat_interleave(n, dim=0), ws)
+        rows = sample_rows(self.family, self.network, batch, self._directions)
+        return self.temperature * rows.reshape(b, n, *rows.shape[1:])
+
+    def residual(self, z: Tensor, w: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Residuals of the mean by equation, `(*batch, n)`: how well it solves its equation, without any reference."""
+        network = in_precision(self.network, z)
+        return {name: r.detach() for name, r in residuals_at(self.family, network, x.to(z), z, w.to(z)).items()}
+
+    @cached_property
+    def _directions(self) -> Tensor:
+        return principal_directions(self.family, self.network, self.covariance, _DIRECTIONS)
+
+    def _root(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        return self.temperature * field_root(self.family, self.network, self.covariance, x, z, w)
+
+    def _mean_at(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return mean_field(self.family, self.network, x, z, w)
+
+    def _gaussian(self, x: Tensor, mean: Tensor, root: Tensor) -> GaussianPosterior:
+        space = field_space(self.family, x)
+        dense = DenseMap(root, Space((root.shape[-1],), "xi"), space)
+        variance = root.square().sum(-1).reshape(space.shape)
+        return GaussianPosterior(space, mean=mean, root=dense, variance=variance, meta={"problem": self.family.name})
+
+    def _one(self, z: Tensor, w: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One set of parameters and of points in float64, checked."""
+        z, w, x = (value.to(self.covariance.vectors) for value in (z, w, x))
+        check_parameters(self.family, z, w)
+        check_points(self.family, x)
+        warn_outside(self.family, z, w, stacklevel=4)
+        return z, w, x
