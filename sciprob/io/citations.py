@@ -303,4 +303,37 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         pages="359--378",
         doi="10.1198/016214506000001437",
     ),
+    "fang2024": (
+        "inproceedings",
+        {
+            "author": "Fang, Shikai and Cooley, Madison and Long, Da and Li, Shibo and Kirby, Robert M. "
+            "and Zhe, Shandian",
+            "title": "Solving High Frequency and Multi-Scale {PDEs} with {Gaussian} Processes",
+            "booktitle": "International Conference on Learning Representations",
+            "year": "2024",
+            "eprint": "2311.04465",
+            "archiveprefix": "arXiv",
+        },
+    ),
+    "chen2021": _article(
+        "Chen, Yifan and Hosseini, Bamdad and Owhadi, Houman and Stuart, Andrew M.",
+        "Solving and learning nonlinear {PDEs} with {Gaussian} processes",
+        "Journal of Computational Physics",
+        2021,
+        volume="447",
+        pages="110668",
+        doi="10.1016/j.jcp.2021.110668",
+    ),
+    "cockayne2017": (
+        "inproceedings",
+        {
+            "author": "Cockayne, Jon and Oates, Chris and Sullivan, Tim and Girolami, Mark",
+            "title": "Probabilistic numerical methods for {PDE}-constrained {Bayesian} inverse problems",
+            "booktitle": "AIP Conference Proceedings",
+            "year": "2017",
+            "volume": "1853",
+            "pages": "060001",
+            "doi": "10.1063/1.4985359",
+        },
+    ),
 }

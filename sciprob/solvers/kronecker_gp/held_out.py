@@ -1,0 +1,139 @@
+"""How well a fit obeys equation and data between the points where they were imposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sciprob.pde.collocation import Collocation
+from sciprob.pde.functionals import Functionals, ScatteredPoints, TensorPoints
+from sciprob.pde.side_conditions import side_points
+from sciprob.priors.kernels import StationaryKernel
+from sciprob.solvers.kronecker_gp.conditional import Conditional
+from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.rows import rows_of
+from sciprob.solvers.kronecker_gp.scales import prior_std
+
+_SHIFT = 0.5  # of a cell: as far from the nodes as possible
+_POINTS = 400  # at which standard deviations of residuals are computed
+_ROUND_OFF = 1e-10  # of a prior variance: what the cut leaves of a variance that is resolved
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Residuals relative to the size of their terms, root mean squares.
+
+    Attributes:
+        between: On the shifted grid, the worst of equation and conditions.
+        at_nodes: Of the equation, where it was imposed.
+    """
+
+    between: float
+    at_nodes: float
+
+
+def held_out(conditional: Conditional, collocation: Collocation) -> HeldOut:
+    """Residuals of the posterior mean at points that were not fitted.
+
+    Raises:
+        UnsupportedProblemError: If source or data are tables on the grid.
+    """
+    inside = collocation.points(_SHIFT)
+    between = _equation_residual(conditional, collocation, inside)
+    sides = [_side_residual(conditional, row, inside) for row in _sides_between(collocation)]
+    return HeldOut(max([between, *sides]), _equation_residual(conditional, collocation, collocation.points()))
+
+
+def _equation_residual(conditional: Conditional, collocation: Collocation, points: TensorPoints) -> float:
+    u = conditional.jets(points, collocation.derivatives)
+    residual = collocation.residual(u, points)
+    slopes = collocation.equations(u if not u.shape[:-1] else None, points)
+    size = _size_of_terms(conditional, slopes)
+    return _ratio(residual, size)
+
+
+def _side_residual(conditional: Conditional, row: Functionals, inside: TensorPoints) -> float:
+    """Of a condition, relative to the size its terms have in the whole box: on the side itself all may vanish."""
+    sizes = [row.values.square().mean()]
+    for derivative, coefficient in row.terms.items():
+        sizes.append(coefficient.square().mean() * conditional.mean(inside, derivative).square().mean())
+    return _ratio(conditional.residual_of(row), torch.stack(sizes).amax().sqrt())
+
+
+def _size_of_terms(conditional: Conditional, row: Functionals) -> Tensor:
+    """Root mean square of the largest term c_a D^a u of rows, or of the values where those are larger."""
+    sizes = [row.values.square().mean()]
+    for derivative, coefficient in row.terms.items():
+        sizes.append((coefficient * conditional.mean(row.points, derivative)).square().mean())
+    return torch.stack(sizes).amax().sqrt()
+
+
+def _ratio(residual: Tensor, size: Tensor) -> float:
+    return float(residual.square().mean().sqrt() / size.clamp_min(torch.finfo(size.dtype).tiny))
+
+
+def _sides_between(collocation: Collocation) -> list[Functionals]:
+    """The conditions at points between the nodes of their sides."""
+    own, rows = collocation.points(), []
+    shifted = collocation.points(_SHIFT)
+    for condition in collocation.conditions:
+        axis = collocation.coordinates.index(condition.axis)
+        lines = list(shifted.lines)
+        lines[axis] = own.lines[axis]
+        nodes = side_points(condition.axis, condition.end, collocation.coordinates, own)
+        points = side_points(condition.axis, condition.end, collocation.coordinates, TensorPoints(tuple(lines)))
+        weights, values = condition.at(collocation.coordinates, points, nodes)
+        rows.append(Functionals(condition.side, collocation.coordinates, points, weights, values, values.new_ones(())))
+    return rows
+
+
+def standardised_residuals(
+    conditional: FactorConditional, kernels: Sequence[StationaryKernel], collocation: Collocation
+) -> Tensor:
+    """Residual of the equation over its posterior std at some points between the nodes, `(*batch, n)`.
+
+    For a field from the prior these are standard normal; their root mean square is the factor by which the
+    posterior std is to be multiplied to be honest about what the equation says between the nodes.
+
+    Raises:
+        UnsupportedProblemError: If the source is a table on the grid.
+    """
+    points = _some_points(collocation.points(_SHIFT))
+    u = conditional.jets(points, collocation.derivatives)
+    rows = collocation.equations(u if not u.shape[:-1] else None, points)
+    return collocation.residual(u, points) / functional_std(conditional, kernels, rows)
+
+
+def relative_std(conditional: Conditional, collocation: Collocation) -> float:
+    """Root mean square of the posterior std of u over that of its mean, at some points between the nodes."""
+    points = _some_points(collocation.points(_SHIFT))
+    mean, std = conditional.mean(points), conditional.std(points)
+    return float(std.square().mean().sqrt() / mean.square().mean().sqrt().clamp_min(torch.finfo(std.dtype).tiny))
+
+
+def functional_std(conditional: FactorConditional, kernels: Sequence[StationaryKernel], rows: Functionals) -> Tensor:
+    """Posterior std of sum_a c_a D^a u at scattered points, `(n,)`, with what the nodes do not resolve."""
+    unit = replace(rows, std=rows.std.new_ones(()))
+    found = []
+    for _, dense in rows_of(unit, conditional.factors).pieces(conditional.columns, _POINTS):
+        white = torch.linalg.solve_triangular(
+            conditional.triangle.root.mT, (dense * conditional.columns.std).mT, upper=False
+        )
+        held = dense[:, ~conditional.columns.pure].square().sum(1)
+        found.append(torch.stack([white.square().sum(0), held]))
+    explained, held = torch.cat(found, dim=1)
+    prior = prior_std(kernels, unit).square().expand(rows.shape)
+    missing = torch.where(prior - held > _ROUND_OFF * prior, prior - held, torch.zeros_like(held))
+    variance: Tensor = explained + missing
+    return variance.sqrt()
+
+
+def _some_points(points: TensorPoints) -> ScatteredPoints:
+    """At most `_POINTS` of a grid, evenly through its flattened list; the stride is no multiple of the last line."""
+    columns = torch.stack(torch.meshgrid(*points.lines, indexing="ij"), dim=-1).reshape(-1, len(points.lines))
+    stride = max(1, len(columns) // _POINTS)
+    stride += len(points.lines) > 1 and stride > 1 and stride % points.shape[-1] == 0
+    return ScatteredPoints(columns[::stride][:_POINTS])
