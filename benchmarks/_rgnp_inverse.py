@@ -37,8 +37,8 @@ def data(case: Case, points: Tensor, generator: torch.Generator) -> tuple[Tensor
 
 def amortised_posterior(model: Any, x: Tensor, y: Tensor, w: Tensor, generator: torch.Generator) -> Marginals:
     """Of the trained map."""
-    found = model.infer(x, y, SIGMA, w, generator=generator, samples=2000)
-    return Marginals.of(found.members, found.weights)
+    found = model.infer(x, y, SIGMA, w, generator=generator, samples=1000)
+    return Marginals.of(found.samples, found.weights)
 
 
 def posterior_scores(name: str, case: Case, model: Any, sets: int) -> dict[str, float]:

@@ -72,7 +72,7 @@ class FieldProcess:
         batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-1], w.shape[:-1])
         n, d = x.shape[-2:]
         x, z, w = x.to(z).expand(*batch, n, d), z.expand(*batch, -1), w.to(z).expand(*batch, -1)
-        x, z, w = x.reshape(-1, n, d), z.reshape(-1, z.shape[-1]), w.reshape(-1, w.shape[-1])
+        x, z, w = (part.reshape(batch.numel(), *part.shape[len(batch) :]) for part in (x, z, w))  # w may be empty
         network = in_precision(self.network, z)
         out = z.new_empty(*x.shape[:-1], self.family.n_fields)
         rows, columns = max(1, _AT_ONCE // max(n, 1)), max(1, min(n, _AT_ONCE))
