@@ -49,8 +49,9 @@ def spectral_peaks(
     r"""The strongest tones along the last axis, common to all rows.
 
     A tone is a local maximum of the Hann-windowed periodogram of what trend and earlier tones leave,
-    `padding`-fold zero-padded, interpolated by a parabola and refined by joint least squares. Earlier tones are taken
-    out with envelopes of degree 2, as a kernel component carries them: amplitude modulation makes no tone of its own.
+    `padding`-fold zero-padded, and refined together with the others by least squares between the bins. Earlier
+    tones are taken out with envelopes of degree 2, as a kernel component carries them, so that slow modulation
+    makes no tones of its own.
     Sums of pure tones further apart than 2 / L are recovered to rounding; frequencies below `separation` / L
     count as trend, frequencies above Nyquist's 1 / (2 step) appear folded.
 
@@ -58,7 +59,7 @@ def spectral_peaks(
         values: `(*rows, n)` at equal steps; the power is summed over rows.
         step: Distance of samples.
         count: Most tones returned.
-        padding: Refinement of the frequency grid before interpolation.
+        padding: Bins of the periodogram per 1 / L.
         separation: Least distance of two tones, in 1 / L with L = (n - 1) step.
         threshold: Least amplitude, relative to the largest.
 
@@ -186,10 +187,7 @@ def _strongest(samples: Samples, taken: Tensor, padding: int, separation: float,
     if not bool(peak.any()):
         return None
     k = int(torch.where(peak, inner, -torch.ones_like(inner)).argmax()) + 1
-    left, middle, right = power[k - 1 : k + 2].clamp_min(torch.finfo(power.dtype).tiny).log().tolist()
-    curvature = left - 2 * middle + right
-    offset = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
-    return (k + offset) / (size * samples.step)
+    return float(grid[k])
 
 
 def _apart(samples: Samples, taken: Tensor, found: float, separation: float) -> Tensor:
