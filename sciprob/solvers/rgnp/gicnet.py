@@ -15,6 +15,7 @@ from sciprob.solvers.rgnp.set_interpolation import kernel_interpolation
 
 _KERNEL = {1: 3, 2: 2, 3: 2}  # width of the convolutions by dimension
 _GRID = {1: 16, 2: 10, 3: 8}
+_GAIN = 1.68  # E swish(x)^2 = 1 / 1.68^2 for standard normal x
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -59,7 +60,8 @@ class GICNet(nn.Module):
         side: Numbers per set, may be 0.
         outputs: Numbers out.
         shape: Channels, grid, layers.
-        generator: Randomness of the initial weights: Glorot's normal ones, biases zero.
+        generator: Randomness of the initial weights: normal, of the size that keeps signals from fading on their
+            way through so many layers; biases zero.
 
     Raises:
         ConfigError: If the dimension is not 1, 2 or 3, or the convolutions do not fit the grid.
@@ -99,9 +101,12 @@ class GICNet(nn.Module):
         self.trunk = _dense([side, width, width, width]) if side else None
         head = _dense([2 * width if side else width] + [width] * 4)
         self.head = nn.Sequential(*head, nn.Linear(width, outputs, dtype=torch.float64))
+        linear = {id(layer) for layer in (*self.branch, self.head[-1])}
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                nn.init.xavier_normal_(module.weight, generator=generator)
+                fan_in = module.weight[0].numel()
+                gain = 1.0 if id(module) in linear else _GAIN
+                nn.init.normal_(module.weight, std=gain / math.sqrt(max(fan_in, 1)), generator=generator)
                 nn.init.zeros_(cast(Tensor, module.bias))
 
     @property

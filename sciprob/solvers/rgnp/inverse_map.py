@@ -29,6 +29,7 @@ class InverseMap(nn.Module):
         floor: Smallest s^2, in (0, 1).
         shape: Of the network.
         generator: Randomness of the initial weights.
+        extra: More numbers per set, beside w and the number of points.
 
     Raises:
         ConfigError: If rank or floor is out of range, or the family has no unknown.
@@ -42,6 +43,7 @@ class InverseMap(nn.Module):
         floor: float,
         shape: GICShape,
         generator: torch.Generator,
+        extra: int = 0,
     ) -> None:
         super().__init__()
         if rank < 0 or not 0 < floor < 1 or not family.unknown.size:
@@ -52,9 +54,16 @@ class InverseMap(nn.Module):
             raise ConfigError(message)
         self.family, self.rank, self.floor = family, rank, floor
         outputs = family.unknown.size * (2 + rank)
-        self.network = GICNet(family.domain.dim, values, family.known.size + 1, outputs, shape, generator)
+        self.network = GICNet(family.domain.dim, values, family.known.size + 1 + extra, outputs, shape, generator)
 
-    def forward(self, points: Tensor, values: Tensor, w: Tensor, log_weights: Tensor | None = None) -> LowRankGaussian:
+    def forward(
+        self,
+        points: Tensor,
+        values: Tensor,
+        w: Tensor,
+        log_weights: Tensor | None = None,
+        extra: Tensor | None = None,
+    ) -> LowRankGaussian:
         """Law of the unit-scale z, `(*batch, dz)`.
 
         Args:
@@ -62,12 +71,14 @@ class InverseMap(nn.Module):
             values: `(*batch, m, values)`.
             w: `(*batch, dw)`.
             log_weights: `(*batch, m)`, 0, or -inf for points that are padding.
+            extra: `(*batch, extra)`.
         """
         if log_weights is None:
             count = points.new_full(points.shape[:-2], math.log(points.shape[-2]))
         else:
             count = log_weights.logsumexp(-1)
-        side = torch.cat([self.family.known.unit(w), (count / _MANY).unsqueeze(-1)], dim=-1)
+        parts = [self.family.known.unit(w), (count / _MANY).unsqueeze(-1)]
+        side = torch.cat(parts if extra is None else [*parts, extra], dim=-1)
         out = self.network(self.family.domain.unit(points), values, side, log_weights)
         size = self.family.unknown.size
         std = (self.floor + (1 - self.floor) * torch.sigmoid(out[..., size : 2 * size])).sqrt()
