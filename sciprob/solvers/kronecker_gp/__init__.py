@@ -6,6 +6,7 @@ from sciprob.solvers.kronecker_gp.dense_gram import DenseConditional
 from sciprob.solvers.kronecker_gp.evidence import log_evidence
 from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
+from sciprob.solvers.kronecker_gp.modal import ModalConditional
 from sciprob.solvers.kronecker_gp.scales import prior_std
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Conditional",
     "DenseConditional",
     "FactorConditional",
+    "ModalConditional",
     "condition",
     "log_evidence",
     "prior_std",

@@ -14,13 +14,16 @@ from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.columns import Columns
 from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.dense_gram import SeparableCovariance, condition_dense
+from sciprob.solvers.kronecker_gp.diagonalisation import condition_modes, has_constant_symbol
+from sciprob.solvers.kronecker_gp.dirichlet import DirichletBox
 from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle, triangulate
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
 from sciprob.solvers.kronecker_gp.rows import AnyRows, piece_width, rows_of
 
-METHODS = ("auto", "factors", "dense")
+METHODS = ("auto", "factors", "dense", "diagonalisation", "conjugate-gradients")
+LARGEST_RANK = 3000  # whose factorisation takes about ten seconds on one core, 2 (3 rank) rank^2 operations
 _UNEXPLAINED = 1e-9  # of the prior variance at a scattered point: more, and the point becomes a node of its axes
 
 
@@ -44,13 +47,17 @@ def condition(
         kernels: One per coordinate; the variance of u is the product of theirs.
         functionals: Equations, conditions, sensors, with equal coordinates and batch axes. Noise-free data need a
             small positive `std`; 1e-9 of the prior standard deviation of a row is resolved.
-        method: `"factors"`, or `"auto"`.
+        method: `"factors"`; `"dense"`, the Gram matrix itself, for a few thousand rows and without a cut;
+            `"diagonalisation"` for a constant-coefficient equation on a box with Dirichlet data on all sides and any
+            rank, `"conjugate-gradients"` for variable coefficients there (`condition_modes` says what differs);
+            `"auto"`, the factor form up to rank 3000, beyond that modes where they apply.
         cut: Eigenvalues of an axis, and products of them over axes, below this fraction of the largest are dropped.
         null_space: Number of polynomials 1, x, ... per axis (degree + 1) added to the prior; one number for all axes.
         null_std: Prior standard deviation of products of polynomials, in units of that of u.
 
     Returns:
-        The conditioned process; batch axes of the values are kept.
+        The conditioned process, `FactorConditional`, `DenseConditional` or `ModalConditional`; batch axes of the values
+        are kept.
 
     Raises:
         ShapeError: If the functionals do not agree with the kernels or each other.
@@ -68,7 +75,29 @@ def condition(
         raise ConfigError(message)
     if method == "dense":
         return condition_dense(separable_covariance(kernels, functionals, null_space, null_std), functionals)
-    return condition_factors(kernels, functionals, cut, null_space, null_std)
+    counts = polynomial_counts(null_space, len(kernels))
+    if method == "auto":
+        method = choose(kernels, functionals, cut, counts, null_std)
+    if method == "factors":
+        return condition_factors(kernels, functionals, cut, counts, null_std)
+    return condition_modes(kernels, functionals, cut, counts, iterative=method == "conjugate-gradients")
+
+
+def choose(
+    kernels: Sequence[StationaryKernel],
+    functionals: Sequence[Functionals],
+    cut: float,
+    counts: list[int],
+    null_std: float,
+) -> str:
+    """The factor form, up to ranks of a few thousand; then modes, if the functionals are a box with Dirichlet sides."""
+    if not DirichletBox.recognises(functionals):
+        return "factors"
+    with torch.no_grad():
+        rank = Columns.of(axis_factors(kernels, functionals, cut, counts), cut, null_std).count
+    if rank <= LARGEST_RANK:
+        return "factors"
+    return "diagonalisation" if has_constant_symbol(DirichletBox.of(functionals).equation) else "conjugate-gradients"
 
 
 def condition_factors(
