@@ -132,6 +132,27 @@ def test_a_saved_process_comes_back_bit_for_bit(tmp_path, kernels, computed):
     assert torch.equal(again.sample((3,), generator=seeds[0]), posterior.sample((3,), generator=seeds[1]))
 
 
+def test_modes_are_saved_too(tmp_path):
+    space = GridSpace((20, 22), "u", ("x", "y"), lower=(0.0, 0.0), upper=(1.0, 1.0))
+    x, y, one = space.axis(0), space.axis(1), torch.ones((), dtype=torch.float64)
+    sides = [(x[:1], y), (x[-1:], y), (x, y[:1]), (x, y[-1:])]
+    rows = [
+        Functionals("side", ("x", "y"), TensorPoints(s), {"": one}, s[0][:, None] * s[1], 1e-6 * one) for s in sides
+    ]
+    source = torch.sin(3 * x)[:, None] * y
+    rows.append(Functionals("eq", ("x", "y"), TensorPoints((x, y)), {"xx": one, "yy": one}, source, 1e-4 * one))
+    process = condition([SquaredExponential(0.4), SquaredExponential(0.3)], rows, method="diagonalisation")
+    posterior = ProcessPosterior(space, process, scale=3.0)
+    posterior.save(tmp_path)
+    again = sciprob.load_posterior(tmp_path)
+    points = torch.tensor([[0.137, 0.21], [0.5, 0.0]], dtype=torch.float64)
+    for a, b in ((again, posterior), (again.at(points), posterior.at(points))):
+        assert torch.equal(a.mean, b.mean)
+        assert torch.equal(a.std, b.std)
+    seeds = [torch.Generator().manual_seed(5) for _ in range(2)]
+    assert torch.equal(again.sample((3,), generator=seeds[0]), posterior.sample((3,), generator=seeds[1]))
+
+
 def test_points_of_a_saved_process_are_saved_too(tmp_path):
     space, process = advected()
     field = ProcessPosterior(space, process).at(torch.tensor([[0.137, 0.21], [0.5, 0.0]], dtype=torch.float64))

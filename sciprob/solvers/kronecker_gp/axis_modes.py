@@ -54,7 +54,10 @@ class AxisModes:
         u, s, v = _orthonormal(factors.at(line) @ inside, cut)
         basis = inside @ (v / s)
         eigenvalues, vectors = torch.linalg.eig(u.mT @ (factors.at(line, 2) @ basis))
-        return cls(factors, line, basis, u.mT, fit, vectors, torch.linalg.inv(vectors), eigenvalues, s.square())
+        inverse = torch.linalg.inv(vectors)
+        # Contiguous, so that a process read from a file takes the same path through the BLAS, bit for bit.
+        parts = (t.contiguous() for t in (line, basis, u.mT, fit, vectors, inverse, eigenvalues, s.square()))
+        return cls(factors, *parts)
 
     def at(self, x: Tensor, order: int = 0) -> Tensor:
         """Derivatives of the orthonormal functions at `x (n,)`, `(n, m)`."""

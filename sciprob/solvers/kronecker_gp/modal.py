@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sciprob.errors import ShapeError
-from sciprob.operators.linear import FunctionMap, LinearMap
-from sciprob.pde.functionals import AnyPoints, TensorPoints
-from sciprob.random import randn
+from sciprob.pde.functionals import AnyPoints
 from sciprob.solvers.kronecker_gp.axis_modes import AxisModes
-from sciprob.solvers.kronecker_gp.columns import contract, contract_at_points, transposed_at_points
-from sciprob.solvers.kronecker_gp.conditional import Conditional
-from sciprob.spaces import Space
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional, at_points, transposed
+from sciprob.solvers.kronecker_gp.factors import AxisFactors
 
 
 @dataclass(frozen=True, eq=False)
-class ModalConditional(Conditional):
+class ModalConditional(FactoredConditional):
     r"""u = mean + sum_i z_i std_i prod_j e_ij(x_j), z_i independent and normal, e_ij zero at the ends of their axis.
 
     The mean is that of collocation with exact boundary values. Variances are those of a prior with
@@ -28,12 +23,12 @@ class ModalConditional(Conditional):
 
     Attributes:
         modes: Modes of each axis.
-        coefficients: Posterior mean in the functions of the factors, `(B, r_1, ..., r_d)`.
+        centre: Posterior mean in the functions of the factors, `(B, r_1, ..., r_d)`.
         spread: Posterior standard deviations of the modes, `(m_1, ..., m_d)`.
     """
 
     modes: tuple[AxisModes, ...]
-    coefficients: Tensor
+    centre: Tensor
     spread: Tensor
 
     @property
@@ -41,57 +36,39 @@ class ModalConditional(Conditional):
         """Number of modes."""
         return self.spread.numel()
 
-    def mean(self, points: AnyPoints, derivative: str = "") -> Tensor:
-        """Posterior mean of a derivative of u, `(*batch, *points.shape)`; see `Conditional.mean`."""
-        values = _at(self.coefficients, self._rows(points, derivative), points)
-        return values.reshape(*self.batch, *points.shape)
+    @property
+    def axes(self) -> tuple[AxisFactors, ...]:
+        """Factors of each axis."""
+        return tuple(m.factors for m in self.modes)
+
+    @property
+    def coefficients(self) -> Tensor:
+        """Posterior mean, `(*batch, r_1, ..., r_d)`."""
+        return self.centre.reshape(*self.batch, *self.centre.shape[1:])
 
     def std(self, points: AnyPoints, derivative: str = "") -> Tensor:
         """Posterior standard deviation of a derivative of u, `(*points.shape)`; zero on the boundary."""
         squares = [m.abs().square() for m in self._modes_at(points, derivative)]
-        return _at(self.spread.square()[None], squares, points)[0].sqrt()
+        return at_points(self.spread.square(), squares, points).sqrt()
 
-    def sample(self, points: AnyPoints, n: int, generator: torch.Generator, derivative: str = "") -> Tensor:
-        """`n` draws of a derivative of u at points, `(n, *batch, *points.shape)`."""
-        root = self.root(points, derivative, 1.0, Space(points.shape, "u"))
-        deviation = root(randn((n, *self.batch, *root.domain.shape), self.spread, generator))
-        draws: Tensor = self.mean(points, derivative) + deviation
-        return draws
+    @property
+    def white_shape(self) -> tuple[int, ...]:
+        """Two numbers per mode, for its real and its imaginary part."""
+        return (2, *self.spread.shape)
 
-    def covariance_action(self, points: AnyPoints, vector: Tensor, derivative: str = "") -> Tensor:
-        """Posterior covariance of a derivative at points, times `(*k, *points.shape)`."""
-        space = Space(points.shape, "u")
-        root = self.root(points, derivative, 1.0, space)
-        action: Tensor = root(root.T(vector))
-        return action
+    def deviation(self, white: Tensor, points: AnyPoints, derivative: str = "") -> Tensor:
+        """Re sum_i std_i (a_i + i b_i) e_i at points, `(B, 2, m_1, ..., m_d)` to `(B, *points.shape)`."""
+        amplitudes = self.spread * torch.complex(white[:, 0], white[:, 1])
+        return at_points(amplitudes, self._modes_at(points, derivative), points).real
 
-    def root(self, points: AnyPoints, derivative: str, scale: float, codomain: Space) -> LinearMap:
-        """Root of the covariance of a derivative at points, times `scale`, into `codomain`; it cannot be saved."""
-        rows, spread = self._modes_at(points, derivative), scale * self.spread
-
-        def apply(z: Tensor) -> Tensor:
-            return _at(spread * torch.complex(z[:, 0], z[:, 1]), rows, points).real
-
-        def transpose(y: Tensor) -> Tensor:
-            if isinstance(points, TensorPoints):
-                full = contract(y.to(rows[0]), [row.mT for row in rows])
-            else:
-                full = transposed_at_points(y.to(rows[0]), rows)
-            return torch.stack([spread * full.real, -spread * full.imag], dim=1)
-
-        return FunctionMap(Space((2, *spread.shape), name="xi"), codomain, apply, transpose)
-
-    def _rows(self, points: AnyPoints, derivative: str) -> list[Tensor]:
-        lines: Sequence[Tensor]
-        lines = points.lines if isinstance(points, TensorPoints) else points.points.unbind(1)
-        if len(lines) != len(self.modes):
-            message = f"points should have {len(self.modes)} coordinates {self.coordinates}, got {len(lines)}."
-            raise ShapeError(message)
-        orders = self._orders(derivative)
-        return [m.factors.at(x.to(self.spread), p) for m, x, p in zip(self.modes, lines, orders, strict=True)]
+    def deviation_transpose(self, values: Tensor, points: AnyPoints, derivative: str = "") -> Tensor:
+        """The transpose of `deviation`, `(B, *points.shape)` to `(B, 2, m_1, ..., m_d)`."""
+        rows = self._modes_at(points, derivative)
+        full = self.spread * transposed(values.to(rows[0]), rows, points)
+        return torch.stack([full.real, -full.imag], dim=1)
 
     def _modes_at(self, points: AnyPoints, derivative: str) -> list[Tensor]:
-        rows = self._rows(points, derivative)
+        rows = self.rows(points, derivative)
         return [(row @ m.basis).to(m.vectors) @ m.vectors for row, m in zip(rows, self.modes, strict=True)]
 
 
@@ -100,7 +77,3 @@ def modal_evidence(data: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     square = (data.abs().square() / variance).flatten(1).sum(1)
     evidence = -0.5 * (square + variance.log().sum() + variance.numel() * math.log(2 * math.pi))
     return evidence, square / variance.numel()
-
-
-def _at(tensor: Tensor, rows: list[Tensor], points: AnyPoints) -> Tensor:
-    return contract(tensor, rows) if isinstance(points, TensorPoints) else contract_at_points(tensor, rows)

@@ -10,15 +10,14 @@ from torch import Tensor
 from sciprob.operators.linear import LinearMap
 from sciprob.operators.store import storable
 from sciprob.pde.functionals import AnyPoints, ScatteredPoints, TensorPoints
-from sciprob.solvers.kronecker_gp.columns import contract, contract_at_points, transposed_at_points
-from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.storing import describe_conditional, restore_conditional
 from sciprob.spaces import Space
 
 
 @storable("kronecker-gp-root")
 class ProcessRoot(LinearMap):
-    r"""xi -> scale D^a Phi std R^{-1} xi at points: the part of the covariance that the factors hold.
+    r"""xi -> scale times the deviation of a conditioned process at points: what its factors hold of the covariance.
 
     Args:
         process: The conditioned process.
@@ -29,29 +28,19 @@ class ProcessRoot(LinearMap):
     """
 
     def __init__(
-        self, process: FactorConditional, points: AnyPoints, derivative: str, scale: float, codomain: Space
+        self, process: FactoredConditional, points: AnyPoints, derivative: str, scale: float, codomain: Space
     ) -> None:
-        super().__init__(Space((process.rank,), name="xi"), codomain)
+        super().__init__(Space(process.white_shape, name="xi"), codomain)
         self.process = process
         self.points = points
         self.derivative = derivative
         self.scale = scale
-        self._rows = process.rows(points, derivative)
 
     def _apply_batched(self, m: Any) -> Any:
-        columns = self.process.columns
-        full = columns.scatter(self.scale * columns.std * self.process.triangle.backward(m))
-        if isinstance(self.points, TensorPoints):
-            return contract(full, self._rows)
-        return contract_at_points(full, self._rows)
+        return self.scale * self.process.deviation(m, self.points, self.derivative)
 
     def _adjoint_batched(self, y: Any) -> Any:
-        columns = self.process.columns
-        if isinstance(self.points, TensorPoints):
-            full = contract(y, [row.mT for row in self._rows])
-        else:
-            full = transposed_at_points(y, self._rows)
-        return self.process.triangle.forward(self.scale * columns.std * columns.gather(full))
+        return self.scale * self.process.deviation_transpose(y, self.points, self.derivative)
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The process, points, derivative and scale."""

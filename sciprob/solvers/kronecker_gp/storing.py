@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from sciprob.errors import DataError, UnsupportedProblemError
 from sciprob.priors.kernels import GaussianMixture, Matern, SquaredExponential, StationaryKernel, StudentMixture
+from sciprob.solvers.kronecker_gp.axis_modes import AxisModes
 from sciprob.solvers.kronecker_gp.columns import Columns
 from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle
+from sciprob.solvers.kronecker_gp.modal import ModalConditional
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
 
 Described = tuple[dict[str, Any], dict[str, Tensor]]
@@ -26,59 +30,81 @@ _KERNELS: dict[str, Any] = {
 _FACTOR_TENSORS = ("nodes", "scales", "vectors", "eigenvalues", "values")
 _COLUMN_TENSORS = ("index", "std", "pure")
 _TRIANGLE_TENSORS = ("root", "projected", "rest")
+_MODE_TENSORS = ("line", "basis", "projection", "fit", "vectors", "inverse", "eigenvalues", "prior")
+_COMPLEX_TENSORS = ("vectors", "inverse", "eigenvalues")
 
 
-def describe_conditional(process: FactorConditional) -> Described:
+def describe_conditional(process: FactoredConditional) -> Described:
     """Settings (JSON) and tensors from which `restore_conditional` builds an equal process.
 
     Raises:
-        UnsupportedProblemError: If a kernel is not one of the package's.
+        UnsupportedProblemError: If a kernel, or the process itself, is not one of the package's.
     """
     axes, tensors = [], {"log_evidence": process.log_evidence, "chi_square": process.chi_square}
-    for j, factors in enumerate(process.factors):
+    for j, factors in enumerate(process.axes):
         kernel, parameters = describe_kernel(factors.kernel)
-        null = factors.null_space
-        null_space = {"count": null.count, "lower": null.lower, "upper": null.upper}
-        axes.append({"kernel": kernel, "orders": list(factors.orders), "null_space": null_space})
+        axes.append({"kernel": kernel, "orders": list(factors.orders), "null_space": asdict(factors.null_space)})
         tensors |= {f"kernel_{j}.{name}": tensor for name, tensor in parameters.items()}
-        tensors |= {f"factors_{j}.{name}": getattr(factors, name) for name in _FACTOR_TENSORS}
-    tensors |= {f"columns.{name}": getattr(process.columns, name) for name in _COLUMN_TENSORS}
-    tensors |= {f"triangle.{name}": getattr(process.triangle, name) for name in _TRIANGLE_TENSORS}
+        tensors |= _tensors(factors, _FACTOR_TENSORS, f"factors_{j}.")
     settings = {
         "coordinates": list(process.coordinates),
         "count": process.count,
         "batch": list(process.batch),
-        "shape": list(process.columns.shape),
         "axes": axes,
     }
-    return settings, tensors
+    if isinstance(process, FactorConditional):
+        own = {"kind": "factors", "shape": list(process.columns.shape)}
+        tensors |= _tensors(process.columns, _COLUMN_TENSORS, "columns.")
+        return settings | own, tensors | _tensors(process.triangle, _TRIANGLE_TENSORS, "triangle.")
+    if isinstance(process, ModalConditional):
+        for j, modes in enumerate(process.modes):
+            tensors |= {name: _real(t) for name, t in _tensors(modes, _MODE_TENSORS, f"modes_{j}.").items()}
+        return settings | {"kind": "modes"}, tensors | {"centre": process.centre, "spread": process.spread}
+    message = f"a {type(process).__name__} cannot be saved; it should be a `FactorConditional` or `ModalConditional`."
+    raise UnsupportedProblemError(message)
 
 
-def restore_conditional(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FactorConditional:
+def restore_conditional(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FactoredConditional:
     """Build a described process again.
 
     Raises:
-        DataError: If a kernel has an unknown name.
+        DataError: If it, or a kernel, has an unknown name.
     """
-    factors = []
-    for j, axis in enumerate(settings["axes"]):
-        kernel = restore_kernel(axis["kernel"], _inside(f"kernel_{j}.", tensors))
-        own = _inside(f"factors_{j}.", tensors)
-        parts = {name: own[name] for name in _FACTOR_TENSORS}
-        null_space = Polynomials(**axis["null_space"])
-        factors.append(AxisFactors(kernel, orders=tuple(axis["orders"]), null_space=null_space, **parts))
-    columns = Columns(tuple(settings["shape"]), *(tensors[f"columns.{name}"] for name in _COLUMN_TENSORS))
-    triangle = Triangle(*(tensors[f"triangle.{name}"] for name in _TRIANGLE_TENSORS))
-    return FactorConditional(
+    factors = tuple(_restore_factors(axis, j, tensors) for j, axis in enumerate(settings["axes"]))
+    common = (
         tuple(settings["coordinates"]),
         tensors["log_evidence"],
         tensors["chi_square"],
         int(settings["count"]),
         torch.Size(settings["batch"]),
-        tuple(factors),
-        columns,
-        triangle,
     )
+    if settings["kind"] == "factors":
+        columns = Columns(tuple(settings["shape"]), *(tensors[f"columns.{name}"] for name in _COLUMN_TENSORS))
+        triangle = Triangle(*(tensors[f"triangle.{name}"] for name in _TRIANGLE_TENSORS))
+        return FactorConditional(*common, factors, columns, triangle)
+    if settings["kind"] == "modes":
+        modes = []
+        for j, own in enumerate(factors):
+            parts = {name: tensors[f"modes_{j}.{name}"] for name in _MODE_TENSORS}
+            parts |= {name: torch.view_as_complex(parts[name]) for name in _COMPLEX_TENSORS}
+            modes.append(AxisModes(own, **parts))
+        return ModalConditional(*common, tuple(modes), tensors["centre"], tensors["spread"])
+    message = f"unknown kind of process {settings['kind']!r} in a saved file; update sciprob or save it again."
+    raise DataError(message)
+
+
+def _restore_factors(axis: Mapping[str, Any], j: int, tensors: Mapping[str, Tensor]) -> AxisFactors:
+    kernel = restore_kernel(axis["kernel"], _inside(f"kernel_{j}.", tensors))
+    parts = {name: tensors[f"factors_{j}.{name}"] for name in _FACTOR_TENSORS}
+    return AxisFactors(kernel, orders=tuple(axis["orders"]), null_space=Polynomials(**axis["null_space"]), **parts)
+
+
+def _tensors(owner: Any, names: tuple[str, ...], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: getattr(owner, name) for name in names}
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def describe_kernel(kernel: StationaryKernel) -> Described:

@@ -145,7 +145,7 @@ def test_an_iteration_that_stops_early_is_refused(monkeypatch):
     c = 100 * torch.exp(torch.sin(7 * x * y) + x)
     terms = {"xx": number(1.0), "yy": number(1.0), "": c}
     rows = box(lines, wave, terms, lambda x, y: laplacian(x, y) + c * wave(x, y), 1e-8, ("x", "y"))
-    with pytest.raises(ConvergenceError, match="after 3 products.*factors"):
+    with pytest.raises(ConvergenceError, match=r"after 3 products.*factors"):
         condition((kernel(), kernel()), rows, method="conjugate-gradients")
 
 
