@@ -12,7 +12,7 @@ from torch import Tensor
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.candidates import Packed, pack
-from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.held_out import held_out, relative_std, standardised_residuals
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
@@ -122,6 +122,6 @@ def fit(
     )
 
 
-def restore(fit: Fit) -> FactorConditional:
+def restore(fit: Fit) -> FactoredConditional:
     """The process of a fit."""
     return restore_conditional(fit.settings, fit.tensors)
