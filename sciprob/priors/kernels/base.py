@@ -24,7 +24,7 @@ class StationaryKernel(Kernel):  # type: ignore[misc]
     Parameters have shape `(*batch, components)` and enter through their logarithms where they are
     positive. They are differentiable to any order. In the inputs of the GPyTorch kernel the first
     gradient is exact everywhere; for higher ones use `derivatives`, because automatic
-    differentiation of |tau| is wrong at zero.
+    differentiation of abs(tau) is wrong at zero.
 
     dtype and device: results have the dtype of the lags; parameters are converted, and must be on the same device.
     """

@@ -90,7 +90,7 @@ class StudentMixture(_Mixture):
 
     The spectral density of a component is a Student-t density with 2 nu degrees of freedom around +-mu_q,
     scale = inverse_length / (2 pi). For nu = 5/2 (5 degrees of freedom),
-    gamma = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) |tau| / length. Derivatives exist up to order 2 nu - 1.
+    gamma = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) abs(tau) / length. Derivatives exist up to order 2 nu - 1.
 
     Args:
         weights: w > 0, `(*batch, components)`, variances.

@@ -61,7 +61,7 @@ class SquaredExponential(_Single):
 
 
 class Matern(_Single):
-    """k(tau) = weight rho(|tau| / length) with Matern's correlation of half-integer smoothness.
+    """k(tau) = weight rho(abs(tau) / length) with Matern's correlation of half-integer smoothness.
 
     Derivatives exist up to order 2 smoothness - 1; the convention of `length` is that of
     `sciprob.priors.matern` and of GPyTorch.

@@ -110,7 +110,7 @@ def initial_mixture(
 
     Args:
         frequencies: `(k,)`, cycles per unit of the coordinate; k = 0 is allowed.
-        amplitudes: `(k,)` of the solution: those of a source divided by the operator's |symbol|.
+        amplitudes: `(k,)` of the solution: those of a source divided by the modulus of the operator's symbol.
         length: L of the interval.
         kind: `"gaussian"` or `"student"`.
         scale: Envelopes per interval: larger values let amplitudes vary faster.
