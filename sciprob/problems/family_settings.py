@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from sciprob.errors import ConfigError
 from sciprob.problems.family import ParameterBox, ProblemFamily
 from sciprob.problems.problem import Info
-from sciprob.problems.registry import build_kind, find
+from sciprob.problems.registry import build_kind, find, is_family
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def load_family(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
             describes a single problem.
     """
     file = find(name_or_path)
-    family: object = build_kind(file.table, name=file.name, where=file.path, overrides=overrides)
-    if not isinstance(family, ProblemFamily):
+    if not is_family(file.table):
         message = f"`{file.name}` is one problem and no family; use `sciprob.load_problem`, or see `sciprob list`."
         raise ConfigError(message)
+    family: ProblemFamily = build_kind(file.table, name=file.name, where=file.path, overrides=overrides)
     return family
