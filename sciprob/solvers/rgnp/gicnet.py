@@ -83,7 +83,7 @@ class GICNet(nn.Module):
             message = f"{shape.convolutions} convolutions need a grid of more than {shrink} nodes per axis, got {grid}."
             raise ConfigError(message)
         axis = torch.linspace(-1, 1, grid, dtype=torch.float64)
-        self.dim, self.grid, self.values = dim, grid, values
+        self.dim, self.grid, self.values, self.shape = dim, grid, values, shape
         self.register_buffer("nodes", torch.cartesian_prod(*[axis] * dim).reshape(-1, dim))
         self.shortest = 1 / (grid - 1)  # half a spacing
         lengths = torch.logspace(0, math.log10(1.5 * self.shortest), shape.channels, dtype=torch.float64)

@@ -22,6 +22,7 @@ from sciprob.solvers.rgnp.observation_map import (
     simulated,
     train_observation_map,
 )
+from sciprob.solvers.rgnp.observation_store import load_observation_map, save_observation_map
 
 SHAPE = GICShape(channels=5, grid=10, lifts=2, convolutions=2, width=32)
 SETTINGS = ObservationSettings(shape=SHAPE, batch=32, most_points=40, steps=400, rate=5e-3, noise=(0.01, 0.3))
@@ -207,6 +208,21 @@ def test_rank_and_number_of_points_enter_the_law():
     padding = torch.tensor([0.0] * 4 + [-math.inf] * 4, dtype=torch.float64)
     padded = p(torch.cat([x, 0 * x]), torch.cat([values, 7 * values]), w, padding)
     torch.testing.assert_close(padded.mean, law.mean, atol=1e-12, rtol=1e-12)
+
+
+def test_saved_and_loaded_it_gives_the_same_numbers(trained, tmp_path):
+    model, _ = trained
+    path = save_observation_map(model, tmp_path / "inverse.safetensors")
+    again = load_observation_map(path, family())
+    x = torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)[:, None]
+    inputs = (x, torch.cos(x), torch.tensor(0.1).double(), x.new_zeros(0))
+    assert torch.equal(again(*inputs).mean, model(*inputs).mean)
+    assert torch.equal(again(*inputs).factors, model(*inputs).factors)
+    with pytest.raises(ConfigError, match="trained on the family `bump`"):
+        load_observation_map(path, plane())
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="not a readable observation map"):
+        load_observation_map(path, family())
 
 
 def test_bad_settings_are_named():
