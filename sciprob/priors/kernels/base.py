@@ -68,21 +68,27 @@ class StationaryKernel(Kernel):  # type: ignore[misc]
         """Per order the derivatives of all components, `(*batch, components, *event)`; `lags` has 1 component."""
         raise NotImplementedError
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **settings: Any) -> Tensor:
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, last_dim_is_batch: bool = False, **settings: Any
+    ) -> Tensor:
         """k(x1 - x2) `(*batch, n, m)`, or its diagonal `(*batch, n)`.
 
+        With `last_dim_is_batch`, as `GridKernel` and `GridInterpolationKernel` call it, the kernel of every
+        column, `(*batch, columns, n, m)`.
+
         Raises:
-            ShapeError: If the inputs have more than one column.
+            ShapeError: If the inputs have more than one column otherwise.
         """
-        if x1.shape[-1] != 1 or settings.get("last_dim_is_batch", False):
+        if x1.shape[-1] != 1 and not last_dim_is_batch:
             message = (
                 f"a one-dimensional kernel needs inputs with one column, got {x1.shape[-1]}; "
                 "choose one by `active_dims` and multiply kernels of several columns with `ProductKernel`."
             )
             raise ShapeError(message)
-        if diag:
-            return self.evaluate((x1 - x2).squeeze(-1), (0,), event=1)[0]
-        return self.evaluate(x1 - x2.mT, (0,), event=2)[0]
+        first, second = x1.mT, x2.mT  # (*batch, columns, n)
+        lags = first - second if diag else first[..., :, None] - second[..., None, :]
+        values = self.evaluate(lags, (0,), event=2 if diag else 3)[0]
+        return values if last_dim_is_batch else values.squeeze(-2 if diag else -3)
 
     @property
     def is_stationary(self) -> bool:

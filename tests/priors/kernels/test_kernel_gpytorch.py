@@ -7,6 +7,7 @@ import math
 import gpytorch
 import pytest
 import torch
+from linear_operator.operators import KroneckerProductLinearOperator, ToeplitzLinearOperator
 from torch import Tensor
 
 from sciprob.errors import ShapeError
@@ -125,6 +126,30 @@ def test_product_of_factors_on_columns_is_the_separable_covariance() -> None:
     torch.testing.assert_close(product(a, diag=True), square.diagonal(), rtol=1e-13, atol=0)
 
 
+def test_grid_kernel_has_toeplitz_factors_in_a_kronecker_product() -> None:
+    """`GridKernel` on a 6 x 5 grid = the product of both axes, held as Toeplitz factors of `linear_operator`."""
+    kernel = GaussianMixture([1.0, 0.5], [0.0, 1.3], 1.0)
+    lines = [torch.linspace(0, 1, 6, dtype=torch.float64), torch.linspace(0, 2, 5, dtype=torch.float64)]
+    points = gpytorch.utils.grid.create_data_from_grid(lines)
+    structured = gpytorch.kernels.GridKernel(kernel, lines).double().eval()
+    covariance = structured(points, points).evaluate_kernel()
+    assert isinstance(covariance, KroneckerProductLinearOperator)
+    assert all(isinstance(part, ToeplitzLinearOperator) for part in covariance.linear_ops)
+    expected = torch.ones((), dtype=torch.float64)
+    for axis in range(2):
+        expected = expected * kernel.derivatives(points[:, None, axis] - points[None, :, axis], 0)[0]
+    torch.testing.assert_close(covariance.to_dense(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # raised inside gpytorch
+def test_structured_kernel_interpolation() -> None:
+    """Cubic interpolation from a fine grid: close to the exact covariance at scattered points."""
+    kernel = StudentMixture([1.0, 0.5], [0.0, 1.3], 1.0)
+    interpolated = gpytorch.kernels.GridInterpolationKernel(kernel, grid_size=200, num_dims=1, grid_bounds=[(0.0, 3.0)])
+    interpolated = interpolated.double()
+    torch.testing.assert_close(interpolated(POINTS).to_dense(), kernel(POINTS).to_dense(), rtol=0, atol=1e-3)
+
+
 def test_batches_of_kernels_and_of_inputs() -> None:
     w = torch.tensor([[1.0, 0.2], [0.5, 0.1], [2.0, 0.3]], dtype=torch.float64)
     kernel = GaussianMixture(w, [0.0, 2.0], [1.0, 3.0])
@@ -138,6 +163,10 @@ def test_batches_of_kernels_and_of_inputs() -> None:
     torch.testing.assert_close(values[1], alone(batch[1], batch[1, :4]).to_dense())
     torch.testing.assert_close(alone.expand_batch(torch.Size([3]))(batch).to_dense()[2], alone(batch[2]).to_dense())
     assert kernel(batch, diag=True).shape == (3, 13)
+    columns = torch.cat([POINTS, 2 * POINTS], dim=-1)
+    per_column = kernel.forward(columns, columns[:4], last_dim_is_batch=True)
+    assert per_column.shape == (3, 2, 13, 4)
+    torch.testing.assert_close(per_column[1, 1], alone(2 * POINTS, 2 * POINTS[:4]).to_dense())
 
 
 def test_single_precision_model() -> None:
