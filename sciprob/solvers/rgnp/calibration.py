@@ -58,9 +58,9 @@ def conformal_factor(scores: Tensor, confidence: float) -> float:
 
     Source: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
     """
-    rank = math.ceil((len(scores) + 1) * confidence)
+    rank = math.ceil(round((len(scores) + 1) * confidence, 9))  # 10 * 0.7 is 7, not 7.000000000000001
     if rank > len(scores):
-        needed = math.ceil(confidence / (1 - confidence))
+        needed = math.ceil(round(confidence / (1 - confidence), 9))
         message = f"a confidence of {confidence:g} needs at least {needed} reference solutions, got {len(scores)}."
         raise DataError(message)
     return float(scores.sort().values[rank - 1])
