@@ -63,6 +63,10 @@ class AxisModes:
         """Derivatives of the orthonormal functions at `x (n,)`, `(n, m)`."""
         return self.factors.at(x, order) @ self.basis
 
+    def combine(self, values: Tensor) -> Tensor:
+        """Values of all phi, `(n, rank)`, as values of the modes, complex `(n, m)`."""
+        return (values @ self.basis).to(self.vectors) @ self.vectors
+
     @property
     def mode_prior(self) -> Tensor:
         """Prior variances of the amplitudes of the modes, `(m,)`."""

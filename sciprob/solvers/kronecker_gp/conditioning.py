@@ -17,6 +17,7 @@ from sciprob.solvers.kronecker_gp.dense_gram import SeparableCovariance, conditi
 from sciprob.solvers.kronecker_gp.diagonalisation import condition_modes, has_constant_symbol
 from sciprob.solvers.kronecker_gp.dirichlet import DirichletBox
 from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle, triangulate
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
@@ -75,6 +76,18 @@ def condition(
         raise ConfigError(message)
     if method == "dense":
         return condition_dense(separable_covariance(kernels, functionals, null_space, null_std), functionals)
+    return condition_factored(kernels, functionals, method, cut, null_space, null_std)
+
+
+def condition_factored(
+    kernels: Sequence[StationaryKernel],
+    functionals: Sequence[Functionals],
+    method: str,
+    cut: float,
+    null_space: int | Sequence[int],
+    null_std: float,
+) -> FactoredConditional:
+    """Condition by any method but `"dense"`, without checks; see `condition`."""
     counts = polynomial_counts(null_space, len(kernels))
     if method == "auto":
         method = choose(kernels, functionals, cut, counts, null_std)

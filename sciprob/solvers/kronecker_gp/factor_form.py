@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sciprob.pde.functionals import AnyPoints, TensorPoints
+from sciprob.pde.functionals import AnyPoints, Functionals, TensorPoints
 from sciprob.random import randn
 from sciprob.solvers.kronecker_gp.columns import Columns
+from sciprob.solvers.kronecker_gp.dense_gram import SeparableCovariance
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional, at_points, transposed
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle
-from sciprob.solvers.kronecker_gp.variance import missing_variance, variance
+from sciprob.solvers.kronecker_gp.rows import piece_width, point_rows
+from sciprob.solvers.kronecker_gp.variance import above_round_off, missing_variance, variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,20 @@ class FactorConditional(FactoredConditional):
     def sample(self, points: AnyPoints, n: int, generator: torch.Generator, derivative: str = "") -> Tensor:
         """`n` draws of a derivative of u at points, `(n, *batch, *points.shape)`; of what the nodes resolve."""
         return self.evaluate(self.draw(n, generator), points, derivative)
+
+    def std_of(self, functionals: Functionals) -> Tensor:
+        """Posterior standard deviation of sum_a c_a D^a u, without noise, `(*points.shape)`; row by row, see `std`."""
+        unit = replace(functionals, std=functionals.std.new_ones(()))
+        found = []
+        for _, dense in point_rows(unit, self.factors).pieces(self.columns, piece_width(self.columns)):
+            explained = self.triangle.forward(self.columns.std * dense).square().sum(1)
+            found.append(torch.stack([explained, dense[:, ~self.columns.pure].square().sum(1)]))
+        explained, held = torch.cat(found, dim=1) if found else self.triangle.root.new_zeros(2, 0)
+        kernels, null_space = zip(*((f.kernel, f.null_space) for f in self.factors), strict=True)
+        with torch.no_grad():
+            prior = SeparableCovariance(self.coordinates, kernels, null_space, 0.0).variance(unit)
+        total: Tensor = explained + above_round_off(prior - held, prior)
+        return total.sqrt().reshape(functionals.shape)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` draws of the coefficients, `(n, *batch, r_1, ..., r_d)`; one draw serves all points and derivatives."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sciprob.errors import ShapeError
 from sciprob.operators.linear import LinearMap
-from sciprob.pde.functionals import AnyPoints, TensorPoints
+from sciprob.pde.functionals import AnyPoints, Functionals, TensorPoints
 from sciprob.random import randn
 from sciprob.solvers.kronecker_gp.columns import contract, contract_at_points, transposed_at_points
 from sciprob.solvers.kronecker_gp.conditional import Conditional
@@ -46,6 +46,10 @@ class FactoredConditional(Conditional):
     @abc.abstractmethod
     def deviation_transpose(self, values: Tensor, points: AnyPoints, derivative: str = "") -> Tensor:
         """The transpose of `deviation`."""
+
+    @abc.abstractmethod
+    def std_of(self, functionals: Functionals) -> Tensor:
+        """Posterior standard deviation of sum_a c_a D^a u, without noise, `(*points.shape)`; row by row."""
 
     def mean(self, points: AnyPoints, derivative: str = "") -> Tensor:
         """Posterior mean of a derivative of u, `(*batch, *points.shape)`; see `Conditional.mean`."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sciprob.pde.functionals import AnyPoints
+from sciprob.pde.functionals import AnyPoints, Functionals
 from sciprob.solvers.kronecker_gp.axis_modes import AxisModes
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional, at_points, transposed
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
+from sciprob.solvers.kronecker_gp.rows import all_products, piece_width, point_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,16 @@ class ModalConditional(FactoredConditional):
         squares = [m.abs().square() for m in self._modes_at(points, derivative)]
         return at_points(self.spread.square(), squares, points).sqrt()
 
+    def std_of(self, functionals: Functionals) -> Tensor:
+        """Posterior standard deviation of sum_a c_a D^a u, without noise, `(*points.shape)`; row by row."""
+        unit = replace(functionals, std=functionals.std.new_ones(()))
+        columns = all_products(tuple(self.spread.shape), self.spread)
+        spread = columns.gather(self.spread).square()
+        rows = point_rows(unit, [_ModeFunctions(m) for m in self.modes])
+        found = [dense.abs().square() @ spread for _, dense in rows.pieces(columns, piece_width(columns))]
+        variance = torch.cat(found) if found else self.spread.new_zeros(0)
+        return variance.sqrt().reshape(functionals.shape)
+
     @property
     def white_shape(self) -> tuple[int, ...]:
         """Two numbers per mode, for its real and its imaginary part."""
@@ -69,7 +80,17 @@ class ModalConditional(FactoredConditional):
 
     def _modes_at(self, points: AnyPoints, derivative: str) -> list[Tensor]:
         rows = self.rows(points, derivative)
-        return [(row @ m.basis).to(m.vectors) @ m.vectors for row, m in zip(rows, self.modes, strict=True)]
+        return [m.combine(row) for row, m in zip(rows, self.modes, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _ModeFunctions:
+    """The modes of an axis, as functions of which rows are made."""
+
+    modes: AxisModes
+
+    def at(self, x: Tensor, order: int = 0) -> Tensor:
+        return self.modes.combine(self.modes.factors.at(x, order))
 
 
 def modal_evidence(data: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

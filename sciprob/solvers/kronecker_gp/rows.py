@@ -137,7 +137,7 @@ def rows_of(functionals: Functionals, factors: Sequence[AxisFunctions], most_ter
         terms = _separable_terms(functionals, factors, most_terms)
         if terms is not None:
             return _compress(terms)
-    return _point_rows(functionals, factors)
+    return point_rows(functionals, factors)
 
 
 def _separable_terms(
@@ -171,7 +171,8 @@ def _compress(terms: list[list[Tensor]]) -> SeparableRows:
     return SeparableRows(terms, reduced, bases, index)
 
 
-def _point_rows(functionals: Functionals, factors: Sequence[AxisFunctions]) -> PointRows:
+def point_rows(functionals: Functionals, factors: Sequence[AxisFunctions]) -> PointRows:
+    """One row per point, whether the coefficients factorise or not."""
     points, shape = functionals.points, functionals.shape
     names = functionals.coordinates
     distinct = [torch.unique(c, return_inverse=True) for c in points.columns(names).values()]
@@ -189,6 +190,13 @@ def _products(matrices: Sequence[Tensor], places: Sequence[Tensor] | Tensor, col
     for j in range(1, len(matrices)):
         product = product * matrices[j][places[j]][:, columns.index[j]]
     return product
+
+
+def all_products(shape: tuple[int, ...], like: Tensor) -> Columns:
+    """Columns for every product of functions of the axes, without prior."""
+    index = torch.ones(shape, device=like.device).nonzero().T
+    std = like.new_ones(index.shape[1])
+    return Columns(shape, index, std, std < 0)
 
 
 def piece_width(columns: Columns) -> int:

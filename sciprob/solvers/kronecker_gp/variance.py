@@ -53,4 +53,9 @@ def missing_variance(
     held = columns.scatter((~columns.pure).to(total))
     explained = contract(held, squares) if tensor else contract_at_points(held, squares)
     missing = total - explained
+    return above_round_off(missing, total)
+
+
+def above_round_off(missing: Tensor, total: Tensor) -> Tensor:
+    """A missing part of a variance, or zero where it is no more than what the cut and round-off leave."""
     return torch.where(missing > _RESOLUTION * total, missing, torch.zeros_like(missing))

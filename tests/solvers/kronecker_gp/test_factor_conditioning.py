@@ -200,6 +200,23 @@ def test_covariance_action_is_symmetric_and_has_the_variances_on_its_diagonal():
             )
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("null_space", [0, 2])
+def test_the_std_of_any_functional_is_that_of_the_dense_covariance(case, null_space):
+    make, kernels = CASES[case]
+    rows = make(std=0.03)
+    dense = condition(kernels, rows, method="dense", null_space=null_space, null_std=7.0)
+    factor = condition(kernels, rows, method="factors", cut=1e-16, null_space=null_space, null_std=7.0)
+    for points in targets(rows[0].coordinates):
+        terms = {name: c.mean() for name, c in rows[0].terms.items()}
+        asked = functional("asked", rows[0].coordinates, points, terms, 5.0)
+        prior = dense.covariance.variance(asked).detach()
+        cross = torch.cat([dense.covariance.between(asked, f).detach() for f in rows], dim=1) / dense.scales
+        white = torch.linalg.solve_triangular(dense.root, cross.mT, upper=False)
+        expected = (prior - white.square().sum(0)).sqrt().reshape(points.shape)
+        torch.testing.assert_close(factor.std_of(asked), expected, rtol=1e-5, atol=1e-6 * float(prior.max()) ** 0.5)
+
+
 def test_wrong_input_is_said():
     kernels, functionals = CASES["poisson"][1], poisson_2d()
     with pytest.raises(DataError, match="at least one functional"):

@@ -182,6 +182,10 @@ def test_batches_draws_and_posteriors():
     torch.testing.assert_close(matrix, matrix.T, rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(matrix.diagonal().sqrt(), one.std(few).flatten())
     space = GridSpace((40, 44), "u", ("x", "y"), lower=(0.0, -0.3), upper=(1.0, 0.9))
+    slope = Functionals(
+        "2 u_x", ("x", "y"), few, {"x": number(2.0)}, torch.zeros(4, 3, dtype=torch.float64), number(1.0)
+    )
+    torch.testing.assert_close(one.std_of(slope), 2 * one.std(few, "x"))
     posterior = ProcessPosterior(space, one)
     where = torch.tensor([[0.4, 0.1]], dtype=torch.float64)
     torch.testing.assert_close(posterior.at(where).mean, one.mean(ScatteredPoints(where)))
