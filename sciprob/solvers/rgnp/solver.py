@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -21,6 +21,7 @@ from sciprob.solvers.rgnp.laplace import LaplaceCovariance
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
 from sciprob.solvers.rgnp.sampling import sobol_collocation
 from sciprob.solvers.rgnp.store import new_network
+from sciprob.solvers.rgnp.variational import Variational, VariationalSettings, VariationalState
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 
@@ -35,6 +36,7 @@ class FitState:
         step: Steps made.
         residual: Root mean square of the last step's weighted residuals.
         seed: Of what follows training.
+        published: State of the published trainer, if that is used; the first two are then empty.
     """
 
     weights: Tensor
@@ -42,6 +44,7 @@ class FitState:
     step: int
     residual: float
     seed: int
+    published: VariationalState | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,13 @@ class RandomGridNeuralProcess:
     of magnitude, and the largest errors sit at the corners of the box.
 
     Args:
-        network: Width, depth, frequencies.
+        network: Width, depth, frequencies, for `gauss-newton`.
         gauss_newton: Points per step, number of steps, rate.
-        precision: `single` or `double` during training; results are always double.
-        laplace_points: Collocation samples of the Laplace approximation.
+        trainer: `gauss-newton`, or `variational`: Adam on the evidence lower bound, as published. Of that the mean is
+            kept; its own standard deviations are no error bars, and the Laplace approximation replaces them.
+        variational: Networks, batches, rate and steps, for `variational`.
+        precision: `single` or `double` during `gauss-newton`; results are always double.
+        laplace_residuals: Residuals, over all equations, that the Laplace approximation is made of.
         calibration_cases: Reference solutions for the temperature; 0 leaves the map uncalibrated.
         calibration_points: Points of each of them.
 
@@ -74,31 +80,48 @@ class RandomGridNeuralProcess:
 
     network: NetworkShape = field(default_factory=NetworkShape)
     gauss_newton: GaussNewton = field(default_factory=GaussNewton)
+    trainer: Literal["gauss-newton", "variational"] = "gauss-newton"
+    variational: VariationalSettings = field(default_factory=VariationalSettings)
     precision: Literal["single", "double"] = "single"
-    laplace_points: int = 1000
+    laplace_residuals: int = 1000
     calibration_cases: int = 32
     calibration_points: int = 64
 
     def __post_init__(self) -> None:
+        one_of(self, "trainer", ("gauss-newton", "variational"))
         one_of(self, "precision", tuple(_DTYPES))
-        at_least(self, 1, "laplace_points", "calibration_points")
+        at_least(self, 1, "laplace_residuals", "calibration_points")
         at_least(self, 0, "calibration_cases")
 
     @property
     def max_steps(self) -> int:
         """Number of steps."""
-        return self.gauss_newton.steps
+        return self.variational.steps if self.trainer == "variational" else self.gauss_newton.steps
+
+    @property
+    def shape(self) -> NetworkShape:
+        """Of the network that is trained."""
+        return self.variational.network if self.trainer == "variational" else self.network
 
     def init(self, problem: ProblemFamily, streams: Streams) -> FitState:
         """A network with random weights."""
-        network = new_network(problem, self.network, streams["weights"]).to(_DTYPES[self.precision])
-        start = weights(network)
         generator = streams["calibration"]
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
+        if self.trainer == "variational":
+            none = torch.empty(0, dtype=torch.float64, device=generator.device)
+            first = Variational(problem, self.variational, generator.device).init(streams)
+            return FitState(none, none.clone(), 0, float("inf"), seed, first)
+        network = new_network(problem, self.network, streams["weights"]).to(_DTYPES[self.precision])
+        start = weights(network)
         return FitState(start, torch.zeros_like(start), 0, float("inf"), seed)
 
     def step(self, problem: ProblemFamily, state: FitState, streams: Streams) -> tuple[FitState, Mapping[str, float]]:
-        """One Gauss-Newton step on new samples."""
+        """One step on new samples."""
+        if state.published is not None:
+            trainer = Variational(problem, self.variational, state.weights.device)
+            published, info = trainer.step(state.published, streams)
+            figures = {name: float(value) for name, value in info.items()}
+            return replace(state, step=state.step + 1, residual=figures["residual"], published=published), figures
         network, method = self._network(problem, state), self.gauss_newton
         direction, residual = gauss_newton_step(
             method, problem, network, state.direction, state.step, streams["collocation"]
@@ -108,16 +131,17 @@ class RandomGridNeuralProcess:
 
     def finished(self, state: FitState) -> Status | None:
         """After all steps."""
-        return Status.COMPLETED if state.step >= self.gauss_newton.steps else None
+        return Status.COMPLETED if state.step >= self.max_steps else None
 
     def result(self, problem: ProblemFamily, state: FitState) -> Amortised:
         """The trained mean with its covariance, calibrated where the family has a reference solver."""
         network = self._network(problem, state).double().requires_grad_(requires_grad=True)
         generator = torch.Generator(state.weights.device).manual_seed(state.seed)
-        batch = sobol_collocation(problem, self.laplace_points, generator, torch.float64)
+        samples = max(1, self.laplace_residuals // len(problem.equations))
+        batch = sobol_collocation(problem, samples, generator, torch.float64)
         covariance = LaplaceCovariance.of(problem, network, batch)
         meta = {"family": problem.name, "solver": self.name, "steps": state.step, "residual": state.residual}
-        amortised = Amortised(problem, self.network, network, covariance, meta=meta)
+        amortised = Amortised(problem, self.shape, network, covariance, meta=meta)
         if not self.calibration_cases or problem.reference is None:
             return amortised
         host = torch.Generator().manual_seed(state.seed + 1)
@@ -127,6 +151,12 @@ class RandomGridNeuralProcess:
 
     def _network(self, family: ProblemFamily, state: FitState) -> PointNetwork:
         generator = torch.Generator(state.weights.device)
-        network = new_network(family, self.network, generator).to(state.weights.dtype)
+        network = new_network(family, self.shape, generator).to(state.weights.dtype)
+        if state.published is not None:
+            trained = Variational(family, self.variational, state.weights.device).forward_map(state.published).network
+            last = f"layers.{self.shape.depth}."  # its other outputs are standard deviations and factors
+            tensors = {k: v[: family.n_fields] if k.startswith(last) else v for k, v in trained.state_dict().items()}
+            network.load_state_dict(tensors)
+            return network
         vector_to_parameters(state.weights.clone(), network.parameters())
         return network

@@ -20,7 +20,7 @@ def small_solver(steps: int = 40, cases: int = 10) -> RandomGridNeuralProcess:
     return RandomGridNeuralProcess(
         NetworkShape(16, 2, 3),
         GaussNewton(points=200, steps=steps),
-        laplace_points=200,
+        laplace_residuals=200,
         calibration_cases=cases,
         calibration_points=40,
     )

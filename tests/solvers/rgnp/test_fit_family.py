@@ -20,11 +20,12 @@ import sciprob
 from sciprob.cli import main
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.solvers.fitting import resume_fit
-from sciprob.solvers.rgnp import Amortised
+from sciprob.solvers.rgnp import Amortised, NetworkShape
+from sciprob.solvers.rgnp.variational import Variational, VariationalSettings
 
 SETTINGS = (
     *("network.width=8", "network.depth=1", "network.harmonics=2", "gauss_newton.points=40"),
-    *("laplace_points=40", "calibration_cases=4", "calibration_points=10"),
+    *("laplace_residuals=40", "calibration_cases=4", "calibration_points=10"),
 )
 
 
@@ -101,6 +102,25 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path: Path, capsys: pytest.CaptureFix
     finished = resume_fit(tmp_path / "map", progress=False)
     assert (finished.meta["status"], finished.meta["steps"]) == ("completed", 6)
     assert same(finished, sciprob.fit("poisson-family", solver, progress=False))
+
+
+def test_the_published_training_gives_a_map_too_and_resumes(tmp_path: Path) -> None:
+    """Its mean is that of the trained forward map."""
+    shape = NetworkShape(6, 1, 1, "silu")
+    settings = VariationalSettings(network=shape, batch=4, points=5, steps=4, train_inverse=False)
+    solver = replace(small_solver(cases=0), trainer="variational", variational=settings)
+    states = []
+    whole = sciprob.fit(
+        "poisson-family", solver, progress=False, callbacks=[lambda _k, state, _i: states.append(state)]
+    )
+    assert (whole.meta["status"], whole.meta["steps"]) == ("completed", 4)
+    family = whole.family
+    field = Variational(family, settings).forward_map(states[-1].published)
+    z, w, x = family.unknown.sample(1, seeded(1)), family.known.sample(1, seeded(2)), family.domain.sample(5, seeded(3))
+    with torch.no_grad():
+        assert torch.allclose(whole.mean(z, w, x)[0, :, 0], field.field(x, z, w).mean[0], rtol=1e-12)
+    sciprob.fit("poisson-family", solver, budget=1e-9, out=tmp_path / "map", progress=False)
+    assert same(resume_fit(tmp_path / "map", progress=False), whole)
 
 
 def test_a_budget_stops_after_a_step_and_can_be_resumed(tmp_path: Path) -> None:
