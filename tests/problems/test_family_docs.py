@@ -34,7 +34,7 @@ def test_the_family_of_the_page_is_short_and_right():
 def test_the_family_of_the_page_trains():
     family = page_family()
     solver = RandomGridNeuralProcess(
-        network=NetworkShape(16, 2), gauss_newton=GaussNewton(points=200, steps=40), laplace_points=100
+        network=NetworkShape(16, 2), gauss_newton=GaussNewton(points=200, steps=40), laplace_residuals=100
     )
     amortised = sciprob.fit(family, solver, progress=False, device="cpu")
     known, g = sciprob.load_family("disk-family"), torch.Generator().manual_seed(1)

@@ -17,7 +17,7 @@ def test_a_few_steps_reduce_the_residual(name: str) -> None:
     solver = RandomGridNeuralProcess(
         network=NetworkShape(12, 2),
         gauss_newton=GaussNewton(points=100, steps=30, warmup=5, resampled=0.0),
-        laplace_points=50,
+        laplace_residuals=50,
         calibration_cases=0,
     )
     residuals: list[float] = []
