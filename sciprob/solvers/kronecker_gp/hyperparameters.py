@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from sciprob.pde.functionals import Functionals
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.candidates import pack, unpack
@@ -17,6 +19,21 @@ from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
 _REACH = 0.5  # of 1 / L: the evidence has about one maximum per 1 / L in a frequency, so a round stays at its own
 _LOGARITHMS = 3.0  # a round changes weights and widths by at most this factor of e
 _ITERATIONS = 10
+
+
+def evidence_of_data(
+    algebra: LinearAlgebra, kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals], measured: int
+) -> Tensor:
+    """Log evidence of the last `measured` rows given the others; of all rows if nothing was measured.
+
+    An equation without a source has data that are exactly zero. Their own evidence rewards kernels for which that is
+    probable, stiff or small ones, and not those that explain the measurements.
+    """
+    cut, null_space = algebra.cut, algebra.null_space
+    value = log_evidence(kernels, functionals, cut=cut, null_space=null_space).sum()
+    if measured:
+        value = value - log_evidence(kernels, functionals[:-measured], cut=cut, null_space=null_space).sum()
+    return value
 
 
 def climb(
@@ -47,16 +64,17 @@ def climb(
             for (p, reach), origin, z in zip(parameters, origins, moves, strict=True):
                 p.copy_(origin + reach * torch.tanh(z))
                 p.grad = None
-        value = log_evidence(start, functionals, cut=algebra.cut, null_space=algebra.null_space).sum()
+        value = evidence_of_data(algebra, start, functionals, len(rows.collocation.sensors))
         value.backward()
-        if float(value) > best[0]:
-            best = float(value), [p.detach().clone() for p, _ in parameters]
+        if float(value.detach()) > best[0]:
+            best = float(value.detach()), [p.detach().clone() for p, _ in parameters]
         for (p, reach), z in zip(parameters, moves, strict=True):
             slope = torch.zeros_like(p) if p.grad is None else p.grad
             z.grad = -slope * reach * (1 - torch.tanh(z.detach()).square())
         return -value.detach()
 
-    optimiser.step(closure)
+    with contextlib.suppress(torch.linalg.LinAlgError):  # a kernel too close to singular ends the round
+        optimiser.step(closure)
     with torch.no_grad():
         for (p, _), value in zip(parameters, best[1], strict=True):
             p.copy_(value)
