@@ -12,6 +12,7 @@ from torch import Tensor
 from sciprob.problems.family_domain import Domain
 
 SIGMA, COUNT = 0.01, 30
+REFERENCES = {"poisson": poisson_posterior, "burgers": burgers_posterior}
 DESIGNS = ("1 point", "5 points", "300 points", "5000 points", "30 clustered", "30 on one side")
 
 
@@ -43,7 +44,7 @@ def amortised_posterior(model: Any, x: Tensor, y: Tensor, w: Tensor, generator: 
 
 def posterior_scores(name: str, case: Case, model: Any, sets: int) -> dict[str, float]:
     """Distances between the amortised and the reference posterior over several data sets."""
-    reference = {"poisson": poisson_posterior, "burgers": burgers_posterior}[name]
+    reference = REFERENCES[name]
     off, ratio, inside, inside_reference = [], [], [], []
     for seed in range(sets):
         generator = torch.Generator().manual_seed(100 + seed)
@@ -69,7 +70,7 @@ def posterior_scores(name: str, case: Case, model: Any, sets: int) -> dict[str, 
 
 def design_scores(case: Case, model: Any, design: str, sets: int) -> dict[str, float]:
     """Whether posteriors of another design are finite and honest."""
-    inside, finite, spread = [], [], []
+    inside, finite, spread, errors = [], [], [], []
     box = case.family.unknown
     prior_std = (torch.tensor(box.upper) - torch.tensor(box.lower)) / 12**0.5
     for seed in range(sets):
@@ -80,8 +81,10 @@ def design_scores(case: Case, model: Any, design: str, sets: int) -> dict[str, f
         finite.append(torch.isfinite(found.mean) & torch.isfinite(found.std))
         inside.append((z >= found.low) & (z <= found.high))
         spread.append(found.std / prior_std)
+        errors.append((found.mean - z).square().sum() / z.square().sum())
     return {
         "finite": float(torch.cat(finite).double().mean()),
         "coverage of 90 % intervals": float(torch.cat(inside).double().mean()),
         "sd over prior sd, median": float(torch.cat(spread).median()),
+        "NSE of z, mean": float(torch.stack(errors).mean()),
     }
