@@ -192,6 +192,28 @@ def test_batches_draws_and_posteriors():
     torch.testing.assert_close(posterior.at(where).covariance().sqrt()[0], one.std(ScatteredPoints(where)))
 
 
+def test_complex_modes_of_a_coarse_line_come_in_pairs_and_keep_fields_real():
+    kernels = [GaussianMixture([1.0, 0.5], [0.0, 20 / (2 * math.pi)], [4.0, 4.0])]
+    nodes = line(0, 1, 60)
+    rows = box(
+        (nodes,), lambda x: torch.sin(20 * x), {"xx": number(1.0)}, lambda x: -400 * torch.sin(20 * x), 1e-7, ("x",)
+    )
+    process = condition(kernels, rows, method="diagonalisation")
+    assert float(process.modes[0].eigenvalues.imag.abs().max()) > 1.0
+    points = TensorPoints((line(0.03, 0.97, 7),))
+    torch.testing.assert_close(process.mean(points), torch.sin(20 * points.lines[0]), rtol=0, atol=1e-6)
+    g = torch.Generator().manual_seed(2)
+    white = torch.randn(3, *process.white_shape, generator=g, dtype=torch.float64)
+    values = torch.randn(3, 7, generator=g, dtype=torch.float64)
+    left = (process.deviation(white, points) * values).sum()
+    right = (process.deviation_transpose(values, points) * white).sum()
+    torch.testing.assert_close(left, right, rtol=1e-8, atol=0)
+    draws = process.sample(points, 4000, g)
+    torch.testing.assert_close(
+        draws.std(0) / process.std(points), torch.ones(7, dtype=torch.float64), rtol=0, atol=0.06
+    )
+
+
 def test_other_functionals_are_not_a_dirichlet_box():
     kernels = (kernel(), kernel())
     for rows in (poisson_2d(), variable_2d(), poisson()[:-1], [*poisson(), poisson_2d()[-1]]):
