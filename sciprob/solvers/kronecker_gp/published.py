@@ -84,9 +84,7 @@ class PublishedModel:
                 message = f"`{name}` of the published trainer should be positive, got {getattr(self, name)}."
                 raise ConfigError(message)
         if self.collocation.sensors:
-            message = (
-                "the published algorithm has no place for sensors; use `trainer='exact'`, which conditions on them."
-            )
+            message = "the published algorithm has no place for sensors; the default trainer conditions on them."
             raise UnsupportedProblemError(message)
         object.__setattr__(self, "_data", CollocationData.of(self.collocation))
 

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from sciprob.errors import UnsupportedProblemError
 from sciprob.pde.functionals import AnyPoints
+from sciprob.posteriors.gaussian import GaussianPosterior
 from sciprob.priors.kernels import StationaryKernel, covariance
+from sciprob.problems.collocation_operator import unknown_space
 from sciprob.solvers.kronecker_gp.columns import Columns, outer
+from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.conditioning import factorise, log_evidence, whitened
 from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
@@ -22,29 +25,60 @@ from sciprob.solvers.kronecker_gp.rows import rows_of
 
 
 @dataclass(frozen=True, eq=False)
-class PublishedConditional(FactorConditional):
+class PublishedConditional(Conditional):
     """The covariance of U given theta, around the prediction of the trainer's last iterate.
 
     Attributes:
         model: The published model.
         state: Its state.
+        gaussian: The Gaussian of U given theta; its mean is the maximum, which the last iterate has not reached.
     """
 
     model: PublishedModel
     state: PublishedState
+    gaussian: FactorConditional
+
+    @property
+    def rank(self) -> int:
+        """Number of directions with a posterior of their own."""
+        return self.gaussian.rank
 
     def mean(self, points: AnyPoints, derivative: str = "") -> Tensor:
-        """The prediction of the last iterate, which is not the maximum given theta until training has converged."""
+        """The prediction of the last iterate; see `PublishedModel.predict`."""
         return self.model.predict(self.state, points, derivative)
 
-    def maximum(self, points: AnyPoints, derivative: str = "") -> Tensor:
-        """The mean of the Gaussian itself: the best U for the kernels and precisions at hand."""
-        return super().mean(points, derivative)
+    def std(self, points: AnyPoints, derivative: str = "") -> Tensor:
+        """Standard deviation of a derivative of u given theta, `(*points.shape)`."""
+        return self.gaussian.std(points, derivative)
 
     def sample(self, points: AnyPoints, n: int, generator: torch.Generator, derivative: str = "") -> Tensor:
         """`n` draws of a derivative of u at points, `(n, *batch, *points.shape)`."""
-        spread = super().sample(points, n, generator, derivative) - self.maximum(points, derivative)
-        return self.mean(points, derivative) + spread
+        draws = self.gaussian.sample(points, n, generator, derivative)
+        return draws - self.gaussian.mean(points, derivative) + self.mean(points, derivative)
+
+    def covariance_action(self, points: AnyPoints, vector: Tensor, derivative: str = "") -> Tensor:
+        """Covariance of a derivative at points, times `(*k, *points.shape)`."""
+        return self.gaussian.covariance_action(points, vector, derivative)
+
+
+def published_posterior(model: PublishedModel, state: PublishedState, rank: int = 1000) -> GaussianPosterior:
+    """The posterior on the collocation grid: the last iterate's prediction, and the band of `published_conditional`.
+
+    Between the nodes it is interpolated linearly, as every field on a grid; `PublishedModel.predict` is not.
+
+    Args:
+        model: What was trained.
+        state: Where it was trained to.
+        rank: As in `published_conditional`.
+
+    Raises:
+        UnsupportedProblemError: For a batch of right-hand sides.
+    """
+    conditional, space = published_conditional(model, state, rank), unknown_space(model.collocation)
+    points = model.collocation.points()
+    root = conditional.gaussian.root(points, "", 1.0, space)
+    variance = conditional.std(points).square()
+    return GaussianPosterior(space, mean=conditional.mean(points), root=root, variance=variance)
 
 
 def published_conditional(model: PublishedModel, state: PublishedState, rank: int = 1000) -> PublishedConditional:
@@ -81,8 +115,8 @@ def published_conditional(model: PublishedModel, state: PublishedState, rank: in
         count = sum(value[0].numel() for value in values)
         evidence = log_evidence(functionals, triangle, count).reshape(batch)
     chi_square = triangle.rest.reshape(batch) / count
-    common = (collocation.coordinates, evidence, chi_square, count, batch, factors, columns, triangle)
-    return PublishedConditional(*common, model, state)
+    common = (collocation.coordinates, evidence, chi_square, count, batch)
+    return PublishedConditional(*common, model, state, FactorConditional(*common, factors, columns, triangle))
 
 
 def _node_factors(kernel: StationaryKernel, nodes: Tensor, jitter: float) -> AxisFactors:
