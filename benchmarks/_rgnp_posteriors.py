@@ -106,22 +106,29 @@ def poisson_posterior(
 
 
 def burgers_posterior(
-    box: ParameterBox, points: Tensor, y: Tensor, sigma: float, frequency: float, nodes: int = 25
+    box: ParameterBox, points: Tensor, y: Tensor, sigma: float, frequency: float, nodes: int = 41
 ) -> Marginals:
-    """Both parameters on a grid, refined twice to where the mass is: no sampling error."""
+    """Both parameters on a grid about the mode, along the axes of the curvature there: no sampling error."""
     w = torch.tensor([frequency], dtype=torch.float64)
-    low, high = box.ends(points)
-    for _ in range(3):
-        axes = [torch.linspace(float(a), float(b), nodes, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
-        z = torch.cartesian_prod(*axes)
-        fields = torch.stack([solve_burgers(one, w, points)[:, 0] for one in z])
-        logs = -0.5 * ((fields - y) / sigma).square().sum(-1)
-        close = z[logs > logs.max() - 12]
-        margin = (high - low) / (nodes - 1)
-        masses = torch.softmax(logs, 0)
-        inner = (close.amin(0) - margin, close.amax(0) + margin)
-        low, high = torch.maximum(inner[0], box.ends(points)[0]), torch.minimum(inner[1], box.ends(points)[1])
-    edge = torch.ones(nodes, dtype=torch.float64)
-    edge[[0, -1]] = 0.5
-    masses = masses * torch.cartesian_prod(edge, edge).prod(-1)
-    return Marginals.of(z, masses / masses.sum())
+    lower, upper = box.ends(points)
+
+    def misfit(z: Tensor) -> Tensor:
+        return (solve_burgers(z, w, points)[:, 0] - y) / sigma
+
+    coarse = lower + (upper - lower) * torch.cartesian_prod(*[torch.linspace(0.02, 0.98, 12, dtype=torch.float64)] * 2)
+    mode = min(coarse, key=lambda z: float(misfit(z).square().sum()))
+    for _ in range(30):
+        slope = torch.autograd.functional.jacobian(misfit, mode)
+        curvature = slope.mT @ slope + torch.diag(12 / (upper - lower).square())
+        step, best = torch.linalg.solve(curvature, slope.mT @ misfit(mode)), misfit(mode).square().sum()
+        trials = [torch.clamp(mode - 0.5**k * step, lower, upper) for k in range(8)]
+        better = next((z for z in trials if misfit(z).square().sum() < best), mode)
+        if torch.equal(better, mode):
+            break
+        mode = better
+    values, axes = torch.linalg.eigh(curvature)
+    unit = torch.cartesian_prod(*[torch.linspace(-6, 6, nodes, dtype=torch.float64)] * 2)
+    z = mode + unit * values.rsqrt() @ axes.mT
+    z = z[((z >= lower) & (z <= upper)).all(-1)]
+    logs = torch.stack([-0.5 * misfit(one).square().sum() for one in z])
+    return Marginals.of(z, torch.softmax(logs, 0))
