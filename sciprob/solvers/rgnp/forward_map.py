@@ -115,6 +115,29 @@ class NeuralGP(nn.Module):
         return heads.law.affine(lift.flatten(-2), distance.flatten(-2))
 
 
+@dataclass(frozen=True)
+class NeuralGPLaw:
+    """The law of u at the points of data as a function of z, for `infer_parameters`.
+
+    Args:
+        forward: The neural GP.
+        points: `(n, d)`.
+        w: `(dw,)`.
+    """
+
+    forward: NeuralGP
+    points: Tensor
+    w: Tensor
+
+    def mean(self, z: Tensor) -> Tensor:
+        """Mean `(b, n fields)` for z `(b, dz)`."""
+        return self(z).mean
+
+    def __call__(self, z: Tensor) -> LowRankGaussian:
+        """Mean and covariance of all fields at the points, point by point."""
+        return self.forward.field(self.points.expand(*z.shape[:-1], -1, -1), z, self.w.expand(*z.shape[:-1], -1))
+
+
 def _value(part: Tensor | Jet) -> Tensor:
     return part.value if isinstance(part, Jet) else part
 

@@ -16,14 +16,14 @@ from sciprob.problems.family import ParameterBox
 from sciprob.random import randn
 from sciprob.solvers.rgnp.infer_proposal import Mixture, find_modes, mixture_around
 from sciprob.solvers.rgnp.infer_target import FieldLaw, FieldPosterior
-from sciprob.solvers.rgnp.infer_tempering import flattened, temper
+from sciprob.solvers.rgnp.infer_tempering import correct, flattened, temper
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 
 _SCAN = 256  # prior draws looked at first
 _STARTS = 48
 _PRIOR_SHARE = 0.05
 _GUESS_SHARE = 0.1
-_LEAST = 0.5  # effective share of the members that is kept
+_LEAST = 0.3  # share of the members that should be effective
 
 
 def infer_parameters(
@@ -41,7 +41,7 @@ def infer_parameters(
 
     1. Draws of the prior, and of `guess`, are looked at; Gauss-Newton leads from the best to the modes.
     2. Student distributions around the modes, a share of the prior and of the guess make a proposal.
-    3. Importance weights; if fewer than half of the members are effective, tempering with Langevin moves.
+    3. Importance weights; where too few members are effective, other proposals, then tempering with Langevin moves.
 
     The result is exact for the surrogate's likelihood as `samples` grows, whatever the guess; it is a posterior of
     the true equation as far as the surrogate's covariance covers its error. Data that say little leave
@@ -55,7 +55,8 @@ def infer_parameters(
         generator: Randomness.
         samples: Members of the result.
         guess: A Gaussian of the unit-scale z `(dz,)`, such as an inverse map gives.
-        scout: A cheaper law that the search for modes uses, with the same mean; by default `law`.
+        scout: A cheaper law with the same mean, such as one whose covariance is fixed, that does all the searching.
+            Its posterior is then weighted with `law`, which is asked once for each member.
 
     Returns:
         Ensemble of z with weights. Its `meta` holds `ess` (effective members), `modes`, `misfit` (squared distance
@@ -77,7 +78,10 @@ def infer_parameters(
     proposal = mixture_around(*modes, _PRIOR_SHARE)
     if drawn is not None:
         proposal = _with_guess(proposal, drawn)
-    particles, figures = temper(target, proposal, samples, _LEAST, generator)
+    particles, figures = temper(search, proposal, samples, _LEAST, generator)
+    if scout is not None:
+        particles, corrected = correct(target, particles, _LEAST, generator)
+        figures["ess"] = min(figures["ess"], corrected)
     best = particles.xi[particles.posterior.argmax()]
     meta: dict[str, Any] = {
         "modes": len(proposal.centres) - (drawn is not None),

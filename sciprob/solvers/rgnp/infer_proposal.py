@@ -108,6 +108,17 @@ def mixture_around(modes: Tensor, densities: Tensor, roots: Tensor, prior_share:
     return Mixture(weights, modes[kept], _WIDER * roots[kept])
 
 
+def mixture_of_moments(xi: Tensor, log_weights: Tensor, prior_share: float) -> Mixture:
+    """One component with mean and covariance of a weighted population `(n, d)`: for one mode, however skewed."""
+    weights = torch.softmax(log_weights, 0)
+    centre = weights @ xi
+    deviation = xi - centre
+    covariance = deviation.mT @ (weights[:, None] * deviation)
+    covariance = covariance + 1e-10 * torch.eye(xi.shape[-1]).to(xi)
+    shares = xi.new_tensor([1 - prior_share, prior_share])
+    return Mixture(shares, centre[None], _WIDER * torch.linalg.cholesky(covariance)[None])
+
+
 def mixture_of_members(target: FieldPosterior, members: Tensor, prior_share: float) -> Mixture:
     """Small components at members `(k, d)` of a population that is near the posterior already.
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sciprob.random import randn
-from sciprob.solvers.rgnp.infer_proposal import Mixture, mixture_of_members
+from sciprob.solvers.rgnp.infer_moves import Moves, Particles
+from sciprob.solvers.rgnp.infer_proposal import Mixture, mixture_of_members, mixture_of_moments
 from sciprob.solvers.rgnp.infer_target import FieldPosterior
 
 _STAGES = 60
 _ROUNDS = 4
 _MEMBERS = 128  # components of a refined proposal
 _PRIOR_SHARE = 0.05
-_MOST = 20  # moves after one resampling
-_LONGEST = 10.0
-_WANTED = 0.6  # acceptance of Langevin moves
-
-
-@dataclass
-class Particles:
-    """Members `(n, d)`, their log densities under proposal and posterior `(n,)`, and their log weights `(n,)`."""
-
-    xi: Tensor
-    proposal: Tensor
-    posterior: Tensor
-    log_weights: Tensor
 
 
 def temper(
@@ -35,11 +22,11 @@ def temper(
 ) -> tuple[Particles, dict[str, float]]:
     r"""Weighted draws of the posterior along q^{1-t} p^t, t from 0 to 1.
 
-    First, as long as the proposal would not give `least` n effective members at once, it is replaced by
-    small components around its best members, a few times. Then each step in t is the largest that keeps
-    so many members effective. If t = 1 is reached in one, this is importance sampling. Otherwise the
-    members are resampled and moved by Langevin steps in the metric of the Gauss-Newton Hessian,
-    corrected by Metropolis, before the next.
+    First, as long as the proposal would not give `least` n effective members at once, it is replaced, a few
+    times, by a component with the moments of its weighted members or by small ones around them. Then each
+    step in t is the largest that keeps so many members effective. If t = 1 is reached in one, this is
+    importance sampling. Otherwise the members are resampled and moved by Langevin steps in the metric of
+    the Gauss-Newton Hessian, corrected by Metropolis, before the next.
 
     Returns:
         The particles, and the figures `ess` (effective members; where moves did not decorrelate them, those of
@@ -52,7 +39,7 @@ def temper(
     """
     proposal, particles, rounds = _adapted(target, proposal, n, least, generator)
     at_once = effective(_difference(particles))
-    t, stages, moves = 0.0, 0, _Moves(target, proposal)
+    t, stages, moves = 0.0, 0, Moves(target, proposal)
     while t < 1 and stages < _STAGES:
         advance = _largest_step(particles, 1 - t, least * n)
         t = 1.0 if advance == 1 - t else t + advance
@@ -67,6 +54,34 @@ def temper(
         ess = min(ess, at_once)
     figures = {"ess": ess, "rounds": rounds, "stages": float(stages), "tempered": t, **moves.figures()}
     return particles, figures
+
+
+def correct(
+    target: FieldPosterior, particles: Particles, least: float, generator: torch.Generator
+) -> tuple[Particles, float]:
+    """Members of an approximate posterior, weighted for the target, which is asked once for each.
+
+    Where that leaves fewer than `least` n effective members, one component with their moments is drawn from and
+    weighted, and the better population is taken; no moves are made, as the target is costly.
+
+    Returns:
+        The particles and their effective number.
+    """
+    exact = target.log_density(particles.xi)
+    log_weights = particles.log_weights + exact - particles.posterior
+    best, most = replace(particles, log_weights=log_weights, posterior=exact), effective(log_weights)
+    n = len(particles.xi)
+    for _ in range(_ROUNDS):
+        if most >= least * n:
+            break
+        # flattened weights overestimate the spread, which is the safe side
+        refined = mixture_of_moments(best.xi, flattened(best.log_weights, max(0.1 * n, 2.0)), _PRIOR_SHARE)
+        drawn = _drawn(target, refined, n, generator)
+        drawn = replace(drawn, log_weights=_difference(drawn))
+        if (found := effective(drawn.log_weights)) <= most:
+            break
+        best, most = drawn, found
+    return best, most
 
 
 def flattened(log_weights: Tensor, least: float) -> Tensor:
@@ -89,9 +104,13 @@ def _adapted(
         most = effective(_difference(best))
         if most >= least * n:
             return proposal, best, float(i)
-        seeds = _resampled(replace(best, log_weights=flattened(_difference(best), 0.25 * _MEMBERS)), generator)
-        order = torch.randperm(n, generator=generator, device=generator.device)[:_MEMBERS].to(seeds.xi.device)
-        refined = mixture_of_members(target, seeds.xi[order], _PRIOR_SHARE)
+        flat = flattened(_difference(best), 0.25 * _MEMBERS)
+        if i % 2 == 0:
+            refined = mixture_of_moments(best.xi, flat, _PRIOR_SHARE)
+        else:
+            seeds = _resampled(replace(best, log_weights=flat), generator).xi
+            order = torch.randperm(n, generator=generator, device=generator.device)[:_MEMBERS].to(seeds.device)
+            refined = mixture_of_members(target, seeds[order], _PRIOR_SHARE)
         drawn = _drawn(target, refined, n, generator)
         if effective(_difference(drawn)) > most:
             proposal, best = refined, drawn
@@ -135,97 +154,3 @@ def _resampled(particles: Particles, generator: torch.Generator) -> Particles:
     index = torch.searchsorted(cumulative, levels).clamp_max(n - 1)
     moved = (particles.xi[index], particles.proposal[index], particles.posterior[index])
     return Particles(*moved, torch.zeros_like(particles.log_weights))
-
-
-@dataclass(frozen=True)
-class _Local:
-    """Drift and metric of Langevin moves at members: H^{-1} g / 2 and a root of H, H the Gauss-Newton Hessian."""
-
-    drift: Tensor
-    root: Tensor
-
-    @classmethod
-    def of(cls, target: FieldPosterior, proposal: Mixture, xi: Tensor, t: float) -> _Local:
-        gradient, hessian = target.linearise(xi)
-        with torch.enable_grad():
-            point = xi.detach().requires_grad_()
-            of_proposal = torch.autograd.grad(proposal.log_prob(point).sum(), point)[0]
-        root = torch.linalg.cholesky(hessian)
-        uphill = (1 - t) * of_proposal - t * gradient
-        return cls(0.5 * torch.cholesky_solve(uphill[..., None], root)[..., 0], root)
-
-    def log_prob(self, difference: Tensor, step: float) -> Tensor:
-        """Log density of N(step^2 drift, step^2 H^{-1}) at moves `(n, d)`, up to a constant."""
-        scaled = (self.root.mT @ (difference / step - step * self.drift)[..., None])[..., 0]
-        return self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * scaled.square().sum(-1)
-
-
-def _langevin(
-    target: FieldPosterior,
-    proposal: Mixture,
-    particles: Particles,
-    here: _Local,
-    t: float,
-    step: float,
-    generator: torch.Generator,
-) -> tuple[_Local, float]:
-    """One move of all members for q^{1-t} p^t; changes them in place, and returns the mean acceptance.
-
-    The metric is that of each member's own place, so that moves follow a curved ridge. The covariance's
-    gradient is left out of the drift; Metropolis makes up for that.
-
-    Source: Girolami, Calderhead, Riemann manifold Langevin and Hamiltonian Monte Carlo methods,
-    J. R. Statist. Soc. B 73 (2011).
-    """
-    noise = randn(tuple(particles.xi.shape), particles.xi, generator)
-    across = torch.linalg.solve_triangular(here.root.mT, noise[..., None], upper=True)[..., 0]
-    move = step * (step * here.drift + across)
-    new = particles.xi + move
-    there = _Local.of(target, proposal, new, t)
-    q, p = proposal.log_prob(new), target.log_density(new)
-    gain = (1 - t) * (q - particles.proposal) + t * (p - particles.posterior)
-    ratio = gain + there.log_prob(-move, step) - here.log_prob(move, step)
-    ratio = ratio.nan_to_num(nan=-torch.inf, neginf=-torch.inf).clamp_max(0)
-    u = torch.rand(len(new), generator=generator, device=generator.device, dtype=torch.float64).to(ratio)
-    accept = u.log() < ratio
-    particles.xi = torch.where(accept[:, None], new, particles.xi)
-    particles.proposal = torch.where(accept, q, particles.proposal)
-    particles.posterior = torch.where(accept, p, particles.posterior)
-    kept = _Local(
-        torch.where(accept[:, None], there.drift, here.drift),
-        torch.where(accept[:, None, None], there.root, here.root),
-    )
-    return kept, float(ratio.exp().mean())
-
-
-class _Moves:
-    """Langevin moves with a step that is tuned to the acceptance.
-
-    Args:
-        target: The posterior.
-        proposal: The other end of the path.
-    """
-
-    def __init__(self, target: FieldPosterior, proposal: Mixture) -> None:
-        self.target, self.proposal = target, proposal
-        self.step, self.displacement = 1.0, 0.0
-        self.rates: list[float] = []
-
-    def until_decorrelated(self, particles: Particles, t: float, generator: torch.Generator) -> None:
-        """Move the members until their mean squared displacement is their variance, along every axis."""
-        start = particles.xi
-        shares = torch.softmax(particles.log_weights, 0)
-        variance = shares @ (start - shares @ start).square() + 1e-300
-        local = _Local.of(self.target, self.proposal, start, t)
-        for _ in range(_MOST):
-            local, rate = _langevin(self.target, self.proposal, particles, local, t, self.step, generator)
-            self.step = min(_LONGEST, self.step * 2.0 ** (2 * (rate - _WANTED)))
-            self.rates.append(rate)
-            self.displacement = float((shares @ (particles.xi - start).square() / variance).min())
-            if self.displacement > 1:
-                break
-
-    def figures(self) -> dict[str, float]:
-        """See `temper`."""
-        rate = sum(self.rates) / len(self.rates) if self.rates else 1.0
-        return {"moves": float(len(self.rates)), "acceptance": rate, "displacement": self.displacement}

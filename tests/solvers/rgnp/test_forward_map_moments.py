@@ -1,5 +1,7 @@
 """The neural GP: its moments, its draws as functions, its law under a hard condition."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from sciprob.pde.cavity import cavity_conditions
 from sciprob.pde.navier_stokes import NavierStokes
 from sciprob.pde.poisson import NonlinearPoisson
 from sciprob.problems.family import BoxDomain, ParameterBox, ProblemFamily
-from sciprob.solvers.rgnp.forward_map import NeuralGP
+from sciprob.solvers.rgnp.forward_map import NeuralGP, NeuralGPLaw
+from sciprob.solvers.rgnp.infer import infer_parameters
 from sciprob.solvers.rgnp.network import NetworkShape
 
 
@@ -116,6 +119,30 @@ def test_the_field_has_no_spread_where_it_is_prescribed():
     assert float(law.variance.detach().abs().max()) == 0
     inside = gp(family).field(start + torch.tensor([0.0, 0.5]), z, w)
     assert float(inside.variance[1:-1].detach().min()) > 0
+
+
+def test_parameters_are_inferred_through_it():
+    """Data simulated from the map itself, so that its own law is the truth: the posterior holds z."""
+    family = poisson()
+    family = replace(
+        family, unknown=ParameterBox(("z0",), (-1.0,), (1.0,)), constants={f"z{i}": 0.0 for i in range(1, 5)}
+    )
+    model, g = gp(family), torch.Generator().manual_seed(4)
+    with torch.no_grad():  # a field that depends on z enough, and is sure of itself
+        model.network.layers[-1].weight[0] *= 5
+        model.network.layers[-1].bias[1] = -9.0
+    points, w = torch.linspace(-0.8, 0.8, 12, dtype=torch.float64)[:, None], torch.tensor([1.5], dtype=torch.float64)
+    law, truth = NeuralGPLaw(model, points, w), torch.tensor([[0.4]], dtype=torch.float64)
+    with torch.no_grad():
+        y = law(truth).noisy(0.02).sample(generator=g)[0]
+    posterior = infer_parameters(family.unknown, law, y, 0.02, generator=g, samples=400)
+    grid = torch.linspace(-1, 1, 2001, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        weights = torch.softmax(law(grid).noisy(0.02).log_prob(y), 0)
+    mean = weights @ grid
+    std = (weights @ (grid - mean).square()).sqrt()
+    assert float((posterior.mean - mean).abs() / std) < 0.2
+    assert float(posterior.std / std) == pytest.approx(1, abs=0.15)
 
 
 def test_bad_settings_are_named():
