@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,15 +10,11 @@ from torch import Tensor
 from sciprob.pde.collocation import Collocation
 from sciprob.pde.functionals import Functionals, ScatteredPoints, TensorPoints
 from sciprob.pde.side_conditions import side_points
-from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.conditional import Conditional
-from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
-from sciprob.solvers.kronecker_gp.rows import rows_of
-from sciprob.solvers.kronecker_gp.scales import prior_std
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 
 _SHIFT = 0.5  # of a cell: as far from the nodes as possible
 _POINTS = 400  # at which standard deviations of residuals are computed
-_ROUND_OFF = 1e-10  # of a prior variance: what the cut leaves of a variance that is resolved
 
 
 @dataclass(frozen=True)
@@ -90,13 +85,11 @@ def _sides_between(collocation: Collocation) -> list[Functionals]:
     return rows
 
 
-def standardised_residuals(
-    conditional: FactorConditional, kernels: Sequence[StationaryKernel], collocation: Collocation
-) -> Tensor:
-    """Residual of the equation over its posterior std at some points between the nodes, `(*batch, n)`.
+def spread(conditional: FactoredConditional, collocation: Collocation) -> float:
+    """Root mean square of residuals over their posterior std between the nodes; the largest of equation and conditions.
 
-    For a field from the prior these are standard normal; their root mean square is the factor by which the
-    posterior std is to be multiplied to be honest about what the equation says between the nodes.
+    About 1 for a field from the prior: the factor by which the posterior std is to be multiplied to be honest about
+    what equation and data say where they were not imposed.
 
     Raises:
         UnsupportedProblemError: If the source is a table on the grid.
@@ -104,7 +97,12 @@ def standardised_residuals(
     points = _some_points(collocation.points(_SHIFT))
     u = conditional.jets(points, collocation.derivatives)
     rows = collocation.equations(u if not u.shape[:-1] else None, points)
-    return collocation.residual(u, points) / functional_std(conditional, kernels, rows)
+    found = [collocation.residual(u, points) / conditional.std_of(rows)]
+    for row in _sides_between(collocation):
+        if max(row.shape) > 1:  # the only point of a side of a line is a node
+            std = conditional.std_of(row)
+            found.append(conditional.residual_of(row) / std.reshape(row.shape))
+    return max(float(z.square().mean().sqrt()) for z in found)
 
 
 def relative_std(conditional: Conditional, collocation: Collocation) -> float:
@@ -112,23 +110,6 @@ def relative_std(conditional: Conditional, collocation: Collocation) -> float:
     points = _some_points(collocation.points(_SHIFT))
     mean, std = conditional.mean(points), conditional.std(points)
     return float(std.square().mean().sqrt() / mean.square().mean().sqrt().clamp_min(torch.finfo(std.dtype).tiny))
-
-
-def functional_std(conditional: FactorConditional, kernels: Sequence[StationaryKernel], rows: Functionals) -> Tensor:
-    """Posterior std of sum_a c_a D^a u at scattered points, `(n,)`, with what the nodes do not resolve."""
-    unit = replace(rows, std=rows.std.new_ones(()))
-    found = []
-    for _, dense in rows_of(unit, conditional.factors).pieces(conditional.columns, _POINTS):
-        white = torch.linalg.solve_triangular(
-            conditional.triangle.root.mT, (dense * conditional.columns.std).mT, upper=False
-        )
-        held = dense[:, ~conditional.columns.pure].square().sum(1)
-        found.append(torch.stack([white.square().sum(0), held]))
-    explained, held = torch.cat(found, dim=1)
-    prior = prior_std(kernels, unit).square().expand(rows.shape)
-    missing = torch.where(prior - held > _ROUND_OFF * prior, prior - held, torch.zeros_like(held))
-    variance: Tensor = explained + missing
-    return variance.sqrt()
 
 
 def _some_points(points: TensorPoints) -> ScatteredPoints:

@@ -11,8 +11,8 @@ from torch import Tensor
 from sciprob.pde.collocation import Collocation
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
-from sciprob.solvers.kronecker_gp.conditioning import check_functionals, condition_factors
-from sciprob.solvers.kronecker_gp.factor_form import FactorConditional
+from sciprob.solvers.kronecker_gp.conditioning import check_functionals, condition_factored
+from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
 
 _HALVINGS = 8
@@ -35,11 +35,11 @@ class LinearAlgebra:
 
     def condition(
         self, rows: ProblemRows, kernels: Sequence[StationaryKernel], u: Jet | None = None
-    ) -> FactorConditional:
+    ) -> FactoredConditional:
         """The process given all rows, linearised at `u` where the equation is nonlinear."""
         found = rows.at(kernels, u)
         check_functionals(kernels, found)
-        return condition_factors(kernels, found, self.cut, self.null_space, self.null_std)
+        return condition_factored(kernels, found, "auto", self.cut, self.null_space, self.null_std)
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,15 @@ def test_the_std_of_any_functional_is_that_of_the_dense_covariance(case, null_sp
         torch.testing.assert_close(factor.std_of(asked), expected, rtol=1e-5, atol=1e-6 * float(prior.max()) ** 0.5)
 
 
+def test_data_that_the_factors_cannot_produce_count_in_the_evidence():
+    """A smooth process on many nodes: nearly all of noisy data lies outside the range of the factors."""
+    rows = [functional("u''", ("x",), TensorPoints((line(0, 1, 60),)), {"xx": 1.0}, 0.3, (2,), 4)]
+    factor, dense = (condition([gaussian()], rows, method=method) for method in ("factors", "dense"))
+    assert factor.rank < 20
+    torch.testing.assert_close(factor.log_evidence, dense.log_evidence, rtol=1e-7, atol=0)
+    torch.testing.assert_close(factor.chi_square, dense.chi_square, rtol=1e-7, atol=0)
+
+
 def test_wrong_input_is_said():
     kernels, functionals = CASES["poisson"][1], poisson_2d()
     with pytest.raises(DataError, match="at least one functional"):
