@@ -63,7 +63,7 @@ def condition(
     Raises:
         ShapeError: If the functionals do not agree with the kernels or each other.
         ConfigError: If a setting is not usable.
-        DataError: If there is no functional, or a noise level is not positive.
+        DataError: If there is no functional, a noise level is not positive, or a tensor is not float64.
         NonFiniteError: If a value or coefficient is not finite.
         UnsupportedProblemError: If a kernel is not smooth enough for the operator.
 
@@ -244,6 +244,12 @@ def check_functionals(kernels: Sequence[StationaryKernel], functionals: Sequence
             raise DataError(message)
         tensors = {"values": f.values, "std": f.std, **{f"term {name!r}": c for name, c in f.terms.items()}}
         for label, tensor in tensors.items():
+            if tensor.dtype != torch.float64:
+                message = (
+                    f"the {label} of `{f.name}` should be float64, got {tensor.dtype}; convert it, derivatives of waves "
+                    "span more digits than other types have."
+                )
+                raise DataError(message)
             if not bool(torch.isfinite(tensor).all()):
                 place = tuple((~torch.isfinite(tensor)).nonzero()[0].tolist())
                 message = f"the {label} of `{f.name}` should be finite, got {tensor[place]} at {place}; check the data."

@@ -245,6 +245,8 @@ def test_wrong_input_is_said():
         condition(kernels, [Functionals(f.name, f.coordinates, f.points, f.terms, values, f.std)])
     with pytest.raises(DataError, match="positive"):
         condition(kernels, [Functionals(f.name, f.coordinates, f.points, f.terms, f.values, number(0.0))])
+    with pytest.raises(DataError, match="float64"):
+        condition(kernels, [Functionals(f.name, f.coordinates, f.points, f.terms, f.values.float(), f.std)])
     posterior = condition(kernels, functionals)
     with pytest.raises(ShapeError, match="coordinates"):
         posterior.mean(f.points, "t")
