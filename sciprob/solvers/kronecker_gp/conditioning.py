@@ -246,8 +246,8 @@ def check_functionals(kernels: Sequence[StationaryKernel], functionals: Sequence
         for label, tensor in tensors.items():
             if tensor.dtype != torch.float64:
                 message = (
-                    f"the {label} of `{f.name}` should be float64, got {tensor.dtype}; convert it, derivatives of waves "
-                    "span more digits than other types have."
+                    f"the {label} of `{f.name}` should be float64, got {tensor.dtype}; convert it, others hold too "
+                    "few digits for derivatives of waves."
                 )
                 raise DataError(message)
             if not bool(torch.isfinite(tensor).all()):

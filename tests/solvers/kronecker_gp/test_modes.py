@@ -161,6 +161,10 @@ def test_noise_is_weighed_against_the_prior_in_one_dimension():
     scale = float(factor.mean(points).abs().max())
     assert float((modal.mean(points) - factor.mean(points)).abs().max()) < 0.05 * scale
     torch.testing.assert_close(modal.std(points), factor.std(points), rtol=0.15, atol=0)
+    varying = {"xx": 1 + 1e-6 * nodes}  # conjugate gradients keep the prior of the factors, not of independent modes
+    rows[0] = Functionals("eq", ("x",), rows[0].points, varying, rows[0].values, rows[0].std)
+    iterated = condition(kernels, rows, method="conjugate-gradients")
+    assert float((iterated.mean(points) - factor.mean(points)).abs().max()) < 0.01 * scale
 
 
 def test_batches_draws_and_posteriors():
