@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,24 +16,28 @@ from sciprob.solvers.kronecker_gp.candidates import pack, unpack
 from sciprob.solvers.kronecker_gp.evidence import log_evidence
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
+from sciprob.solvers.kronecker_gp.scales import prior_std
 
 _REACH = 0.5  # of 1 / L: the evidence has about one maximum per 1 / L in a frequency, so a round stays at its own
 _LOGARITHMS = 3.0  # a round changes weights and widths by at most this factor of e
 _ITERATIONS = 10
+_CUT = 1e-13  # of eigenvalues, for the evidence: below, its derivative is round-off
+_FLOOR = 1e-5  # of a row's prior std: errors below the root of the cut make the derivative depend on the cut
 
 
 def evidence_of_data(
-    algebra: LinearAlgebra, kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals], measured: int
+    algebra: LinearAlgebra, kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals]
 ) -> Tensor:
-    """Log evidence of the last `measured` rows given the others; of all rows if nothing was measured.
+    """Log evidence of all rows; of an equation without a source, that of the others given all rows that are zero.
 
-    An equation without a source has data that are exactly zero. Their own evidence rewards kernels for which that is
-    probable, stiff or small ones, and not those that explain the measurements.
+    Zeros of such an equation are probable under stiff and small kernels. Their own evidence would prefer those to
+    kernels that explain the data.
     """
-    cut, null_space = algebra.cut, algebra.null_space
+    cut, null_space = max(algebra.cut, _CUT), algebra.null_space
     value = log_evidence(kernels, functionals, cut=cut, null_space=null_space).sum()
-    if measured:
-        value = value - log_evidence(kernels, functionals[:-measured], cut=cut, null_space=null_space).sum()
+    zeros = [row for row in functionals if not bool(row.values.any())]
+    if not bool(functionals[0].values.any()) and len(zeros) < len(functionals):  # the equation comes first
+        value = value - log_evidence(kernels, zeros, cut=cut, null_space=null_space).sum()
     return value
 
 
@@ -44,7 +49,7 @@ def climb(
     Parameters are theta_0 + reach tanh(z): frequencies move by less than 0.5 / L, logarithms of weights and widths by
     less than 3. Errors of exact rows stay as at the start, else the evidence would reward a larger prior for them.
     """
-    functionals = rows.at(kernels, u)
+    functionals = [_floored(row, kernels) for row in rows.at(kernels, u)]
     start = unpack(pack(kernels))
     bounds = zip(rows.collocation.lower, rows.collocation.upper, strict=True)
     parameters = [
@@ -64,7 +69,7 @@ def climb(
             for (p, reach), origin, z in zip(parameters, origins, moves, strict=True):
                 p.copy_(origin + reach * torch.tanh(z))
                 p.grad = None
-        value = evidence_of_data(algebra, start, functionals, len(rows.collocation.sensors))
+        value = evidence_of_data(algebra, start, functionals)
         value.backward()
         if float(value.detach()) > best[0]:
             best = float(value.detach()), [p.detach().clone() for p, _ in parameters]
@@ -79,3 +84,8 @@ def climb(
         for (p, _), value in zip(parameters, best[1], strict=True):
             p.copy_(value)
     return start
+
+
+def _floored(row: Functionals, kernels: Sequence[StationaryKernel]) -> Functionals:
+    """The row with errors of at least `_FLOOR` of its prior std, from where on the evidence hardly changes."""
+    return replace(row, std=torch.maximum(row.std, _FLOOR * prior_std(kernels, row).amax()))

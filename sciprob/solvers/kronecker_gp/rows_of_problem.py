@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sciprob.problems.collocation_operator import CollocationOperator
     from sciprob.problems.problem import Problem
 
+_TERMS = 6  # products of a coefficient: with two derivatives as many as conditioning takes apart
+_CLOSE = 1e-5
+
 
 @dataclass(frozen=True, eq=False)
 class ProblemRows:
@@ -72,7 +75,7 @@ class ProblemRows:
             u: Jets at which a nonlinear equation is linearised.
         """
         c = self.collocation
-        rows = [c.equations(u), *c.conditions_at()]
+        rows = [c.equations(u) if u is None else shortened(c.equations(u), u), *c.conditions_at()]
         exact = [c.std is None, *(condition.std is None for condition in c.conditions)]
         scaled = [
             _scaled(row, kernels, c.jitter) if is_exact else row for row, is_exact in zip(rows, exact, strict=True)
@@ -81,6 +84,27 @@ class ProblemRows:
         if self.changed is None:
             return found
         return [replace(row, values=row.values + more) for row, more in zip(found, self.changed, strict=True)]
+
+
+def shortened(row: Functionals, u: Jet) -> Functionals:
+    """Rows linearised at u on a plane grid, coefficients replaced by at most `_TERMS` products where these are close.
+
+    Few products make rows factorise, which large grids need. The rows stay true at u, because the values move along:
+    the iteration has the same fixed point and converges at the rate `_CLOSE`; the covariance is off by about as much.
+    """
+    terms, values = dict(row.terms), row.values
+    if len(row.shape) != 2:
+        return row
+    for name, coefficient in row.terms.items():
+        if coefficient.numel() == 1:
+            continue
+        left, sizes, right = torch.linalg.svd(coefficient.expand(row.shape), full_matrices=False)
+        tails = sizes.square().flip(0).cumsum(0).flip(0).sqrt()
+        rank = int((tails > _CLOSE * tails[0]).sum())
+        if rank <= _TERMS:
+            terms[name] = (left[:, :rank] * sizes[:rank]) @ right[:rank]
+            values = values + (terms[name] - coefficient) * u[name].reshape(row.shape)
+    return replace(row, terms=terms, values=values)
 
 
 def _scaled(row: Functionals, kernels: Sequence[StationaryKernel], jitter: float) -> Functionals:

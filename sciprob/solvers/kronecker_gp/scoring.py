@@ -14,7 +14,8 @@ from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.candidates import Packed, pack
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional
-from sciprob.solvers.kronecker_gp.held_out import held_out, relative_std, standardised_residuals
+from sciprob.solvers.kronecker_gp.held_out import held_out, relative_std
+from sciprob.solvers.kronecker_gp.held_out import spread as spread_of
 from sciprob.solvers.kronecker_gp.hyperparameters import evidence_of_data
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
@@ -28,7 +29,7 @@ class Fit:
     Attributes:
         label: Which kernel.
         kernels: Its parameters.
-        score: The smaller the better: `expected_error`, or minus the log evidence of what was measured.
+        score: The smaller the better: `expected_error`, or minus `evidence_of_data`.
         expected_error: Root mean square of the scaled std over that of the mean.
         held_out: Relative residual between the nodes; None where it is not known.
         at_nodes: Relative residual of the equation at the nodes.
@@ -101,14 +102,13 @@ def fit(
     amplitude = math.sqrt(float(process.chi_square))
     spread = None
     if held is not None and not rows.noisy:
-        spread = float(standardised_residuals(process, rows.collocation).square().mean().sqrt())
+        spread = spread_of(process, rows.collocation)
     evidence, factor = float(process.log_evidence), 1.0 if rows.noisy else max(amplitude, spread or 0.0)
     expected = factor * relative_std(process, rows.collocation)
     score = expected
     if choice == "evidence":
         with torch.no_grad():
-            measured = len(rows.collocation.sensors)
-            score = -float(evidence_of_data(algebra, kernels, rows.at(kernels, u), measured)) if measured else -evidence
+            score = -float(evidence_of_data(algebra, kernels, rows.at(kernels, u)))
     settings, tensors = describe_conditional(process)
     return Fit(
         label,

@@ -91,7 +91,8 @@ class SpectralMixtureGP:
         nonlinear: `gauss-newton`, `fixed-point` (Anderson; one factorisation), or `auto`: the latter first in two
             or more dimensions, and the former where it does not converge.
         null_space: Polynomials 1, x, ... added to each axis, for what a source does not show.
-        cut: Smallest eigenvalue of an axis' covariance that is kept, relative to the largest.
+        cut: Smallest eigenvalue of an axis' covariance that is kept, relative to the largest; 0: 1e-15 in one
+            dimension and 1e-14 in more, where ranks multiply.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -109,7 +110,7 @@ class SpectralMixtureGP:
     evidence_steps: int = -1
     nonlinear: Literal["auto", "gauss-newton", "fixed-point"] = "auto"
     null_space: int = 2
-    cut: float = 1e-15
+    cut: float = 0.0
 
     name: ClassVar[str] = "sm-gp"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.COLLOCATION})
@@ -179,9 +180,9 @@ class SpectralMixtureGP:
             found |= {"newton_iterations": state.newton, "posterior": "Laplace approximation at the solution"}
         return found | ({"advice": words} if words else {})
 
-    @property
-    def _algebra(self) -> LinearAlgebra:
-        return LinearAlgebra(self.cut, self.null_space)
+    def _algebra(self, rows: ProblemRows) -> LinearAlgebra:
+        cut = self.cut or (1e-15 if len(rows.collocation.shape) == 1 else 1e-14)
+        return LinearAlgebra(cut, self.null_space)
 
     def _choice(self, rows: ProblemRows) -> str:
         if self.choice != "auto":
@@ -212,11 +213,11 @@ class SpectralMixtureGP:
         several = len(rows.collocation.shape) > 1
         tried = self.nonlinear == "fixed-point" or (self.nonlinear == "auto" and several)
         if tried and state.iterations == 0:
-            found = fixed_point(self._algebra, rows, kernels, u)
+            found = fixed_point(self._algebra(rows), rows, kernels, u)
             if found.converged or self.nonlinear == "fixed-point":
                 state = _moved(state, found.u, found.residual, found.iterations)
                 return self._score(rows, state, found.u, settled=found.converged)
-        step = newton_step(self._algebra, rows, kernels, u)
+        step = newton_step(self._algebra(rows), rows, kernels, u)
         settled = step.finished(state.residual, 1e-10)
         state = _moved(state, step.u, step.residual, 1)
         if settled or state.iterations >= _NEWTON:
@@ -227,7 +228,7 @@ class SpectralMixtureGP:
         """Condition with the current kernels, keep the better of this and the best, go to the next candidate."""
         kernels, queue = unpack(state.kernels), self._candidates(rows)
         label = queue[state.candidate].label
-        new = fit(self._algebra, rows, kernels, u, label, self._choice(rows), settled=settled)
+        new = fit(self._algebra(rows), rows, kernels, u, label, self._choice(rows), settled=settled)
         best = new if state.best is None or new.score < state.best.score else state.best
         following = queue[state.candidate + 1] if state.candidate + 1 < len(queue) else None
         over = is_good(best, self.tolerance, following)
@@ -247,8 +248,8 @@ class SpectralMixtureGP:
         best = state.best
         assert best is not None
         u = Jet(state.u) if state.u else None
-        kernels = climb(self._algebra, rows, unpack(best.kernels), u)
-        new = fit(self._algebra, rows, kernels, u, best.label, self._choice(rows), settled=best.settled)
+        kernels = climb(self._algebra(rows), rows, unpack(best.kernels), u)
+        new = fit(self._algebra(rows), rows, kernels, u, best.label, self._choice(rows), settled=best.settled)
         rounds = state.rounds + 1
         better = new.score < best.score
         over = rounds >= self._rounds(rows) or not better
