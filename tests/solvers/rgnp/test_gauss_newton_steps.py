@@ -37,6 +37,20 @@ def test_direction_minimises_its_damped_least_squares_problem(momentum: float) -
     assert torch.allclose(method.direction(r, jacobian, last), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_a_short_step_lowers_every_residual_of_its_samples_by_its_rate() -> None:
+    """With more weights than samples, little damping and no momentum: r -> (1 - rate) r + O(rate^2)."""
+    family = sciprob.load_family("burgers-family")
+    network = new_network(family, NetworkShape(12, 2, 1), seeded())
+    method = GaussNewton(points=20, rate=1e-4, momentum=0.0, damping=1e-10, warmup=0)
+    batch = method.samples(family, network, 0, seeded(7))
+    before = weighted_residuals(family, network, batch).detach()
+    start = torch.zeros_like(weights(network))
+    _, rms = gauss_newton_step(method, family, network, start, 0, seeded(7))
+    after = weighted_residuals(family, network, batch).detach()
+    assert rms == pytest.approx(float(before.square().mean().sqrt()))
+    assert (before - after - 1e-4 * before).norm() < 0.05 * 1e-4 * before.norm()
+
+
 def test_direction_in_single_precision_solves_its_system_in_double() -> None:
     jacobian, r, last = randn(40, 60), randn(40, seed=1), torch.zeros(60, dtype=torch.float64)
     jacobian = jacobian * torch.logspace(0, -4, 60, dtype=torch.float64)  # ill-conditioned, as residual Jacobians are
