@@ -21,6 +21,7 @@ from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 
 _SCAN = 256  # prior draws looked at first
 _STARTS = 48
+_FEWEST, _MANY_DATA = 8, 100  # with more data than these, fewer starts: posteriors are narrow and starts cost more
 _PRIOR_SHARE = 0.05
 _GUESS_SHARE = 0.1
 _LEAST = 0.3  # share of the members that should be effective
@@ -130,8 +131,9 @@ def _promising(target: FieldPosterior, xi: Tensor, generator: torch.Generator) -
     if not bool(torch.isfinite(log_likelihood.max())):
         message = "the surrogate gives no finite likelihood anywhere in the box; check its training, data and noise."
         raise NonFiniteError(message)
-    shares = torch.softmax(flattened(log_likelihood, 2 * _STARTS), 0).clamp_min(1e-12).to(generator.device)
-    chosen = torch.multinomial(shares, _STARTS - 1, generator=generator).to(xi.device)
+    starts = min(_STARTS, max(_FEWEST, _STARTS * _MANY_DATA // len(target.data)))
+    shares = torch.softmax(flattened(log_likelihood, 2 * starts), 0).clamp_min(1e-12).to(generator.device)
+    chosen = torch.multinomial(shares, starts - 1, generator=generator).to(xi.device)
     return torch.cat([xi[log_likelihood.argmax()][None], xi[chosen]])
 
 

@@ -69,24 +69,25 @@ def find_modes(target: FieldPosterior, starts: Tensor) -> tuple[Tensor, Tensor, 
     Returns:
         Ends `(b, d)`, log densities `(b,)`, and lower roots of the inverse Gauss-Newton Hessians `(b, d, d)`.
     """
-    xi, density = starts, target.log_density(starts)
+    xi, density = starts.clone(), target.log_density(starts)
     damping = torch.zeros_like(density)
     identity = torch.eye(xi.shape[-1]).to(xi)
     gradient, hessian = target.linearise(xi)
     for _ in range(_STEPS):
         newton = torch.linalg.solve(hessian, gradient[..., None])[..., 0]
-        active = (gradient * newton).sum(-1) > 2 * _NEAR
-        if not bool(active.any()):
+        active = ((gradient * newton).sum(-1) > 2 * _NEAR).nonzero()[:, 0]  # the others cost nothing any more
+        if not len(active):
             break
-        damped = hessian + damping[:, None, None] * identity
-        trial = (xi - torch.linalg.solve(damped, gradient[..., None])[..., 0]).clamp(-8, 8)
+        damped = hessian[active] + damping[active, None, None] * identity
+        trial = (xi[active] - torch.linalg.solve(damped, gradient[active][..., None])[..., 0]).clamp(-8, 8)
         new = target.log_density(trial)
-        better = (new > density) & active
-        xi, density = torch.where(better[:, None], trial, xi), torch.where(better, new, density)
-        scale = hessian.diagonal(dim1=-2, dim2=-1).mean(-1)
-        damping = torch.where(better, 0.2 * damping, (5 * damping).clamp_min(0.3 * scale))
-        damping = torch.where(damping < 1e-3, torch.zeros_like(damping), damping)
-        gradient, hessian = target.linearise(xi)
+        better = new > density[active]
+        moved = active[better]
+        xi[moved], density[moved] = trial[better], new[better]
+        scale = hessian[active].diagonal(dim1=-2, dim2=-1).mean(-1)
+        changed = torch.where(better, 0.2 * damping[active], (5 * damping[active]).clamp_min(0.3 * scale))
+        damping[active] = torch.where(changed < 1e-3, torch.zeros_like(changed), changed)
+        gradient[moved], hessian[moved] = target.linearise(xi[moved])
     inverse = torch.linalg.inv(hessian)
     return xi, density, torch.linalg.cholesky(0.5 * (inverse + inverse.mT))
 

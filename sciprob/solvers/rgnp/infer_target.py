@@ -11,7 +11,7 @@ from torch import Tensor
 from sciprob.problems.family import ParameterBox
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 
-_AT_ONCE = 1 << 18  # values of fields that are asked for at once
+_AT_ONCE = 1 << 16  # values of fields that are asked for at once
 _EDGE = 1e-9
 
 
@@ -85,6 +85,20 @@ class FieldPosterior:
 
     def linearise(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient `(b, dz)` and Gauss-Newton Hessian `(b, dz, dz)` of -log density, the covariance held fixed."""
+        step = max(1, _AT_ONCE // len(self.data))
+        parts = [self._linearise(part) for part in xi.split(step)]
+        d = xi.shape[-1]
+        gradients = torch.cat([xi.new_zeros(0, d), *(gradient for gradient, _ in parts if len(gradient))])
+        return gradients, torch.cat([xi.new_zeros(0, d, d), *(hessian for _, hessian in parts if len(hessian))])
+
+    def misfit(self, xi: Tensor) -> Tensor:
+        """Squared distance of the data from their law per datum `(b,)`: about one, if it can explain them."""
+        with torch.no_grad():
+            observed = self._observed(xi)
+            deviation = self.data - observed.mean
+            return (deviation * observed.solve(deviation)).mean(-1)
+
+    def _linearise(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             observed = self._observed(xi)
         columns = []
@@ -96,13 +110,6 @@ class FieldPosterior:
         misfit = (self.data - observed.mean).unsqueeze(-1)
         gradient = xi - (weighted @ misfit)[..., 0]
         return gradient, torch.eye(xi.shape[-1]).to(xi) + weighted @ jacobian.mT
-
-    def misfit(self, xi: Tensor) -> Tensor:
-        """Squared distance of the data from their law per datum `(b,)`: about one, if it can explain them."""
-        with torch.no_grad():
-            observed = self._observed(xi)
-            deviation = self.data - observed.mean
-            return (deviation * observed.solve(deviation)).mean(-1)
 
     def _observed(self, xi: Tensor) -> LowRankGaussian:
         return self.law(self.parameters(xi)).noisy(self.noise)
