@@ -69,27 +69,13 @@ class FieldPosterior:
         """Log likelihood - |xi|^2 / 2, `(b,)`."""
         return self.log_likelihood(xi) - 0.5 * xi.square().sum(-1)
 
-    def drift(self, xi: Tensor) -> Tensor:
-        """Gradient of the log density with the covariance held fixed, `(b, dz)`; zero where it is not finite."""
-        step = max(1, _AT_ONCE // len(self.data))
-        parts = []
-        for part in xi.split(step):
-            with torch.no_grad():
-                observed = self._observed(part)
-                force = observed.solve(self.data - observed.mean)
-            with torch.enable_grad():
-                point = part.detach().requires_grad_()
-                work = (force * self.law.mean(self.parameters(point))).sum()
-                parts.append(torch.autograd.grad(work, point)[0] - part)
-        return torch.cat([xi.new_zeros(0, xi.shape[-1]), *parts]).nan_to_num(0.0, 0.0, 0.0)
-
     def linearise(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient `(b, dz)` and Gauss-Newton Hessian `(b, dz, dz)` of -log density, the covariance held fixed."""
         step = max(1, _AT_ONCE // len(self.data))
         parts = [self._linearise(part) for part in xi.split(step)]
         d = xi.shape[-1]
-        gradients = torch.cat([xi.new_zeros(0, d), *(gradient for gradient, _ in parts if len(gradient))])
-        return gradients, torch.cat([xi.new_zeros(0, d, d), *(hessian for _, hessian in parts if len(hessian))])
+        gradients = torch.cat([xi.new_zeros(0, d), *(gradient for gradient, _ in parts)])
+        return gradients, torch.cat([xi.new_zeros(0, d, d), *(hessian for _, hessian in parts)])
 
     def misfit(self, xi: Tensor) -> Tensor:
         """Squared distance of the data from their law per datum `(b,)`: about one, if it can explain them."""
