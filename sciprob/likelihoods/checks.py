@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sciprob.errors import DataError, ShapeError
 from sciprob.spaces import Space
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 def refuse(bad: Tensor, values: Tensor, name: str, expected: str, remedy: str) -> None:
@@ -32,8 +32,8 @@ def broadcastable(value: float | Tensor, space: Space, name: str) -> Tensor:
     given = value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     given = given if given.is_floating_point() else given.to(torch.float64)
     try:
-        fits = np.broadcast_shapes(given.shape, space.shape) == space.shape  # torch's would import sympy
-    except ValueError:
+        fits = broadcast_shapes(given.shape, space.shape) == space.shape
+    except ShapeError:
         fits = False
     if not fits:
         message = f"`{name}` should be a number or broadcast to {space.shape} {space.dims}, got {tuple(given.shape)}."

@@ -11,6 +11,7 @@ from torch import Tensor
 from sciprob.errors import ShapeError
 from sciprob.pde.derivative_names import canonical
 from sciprob.pde.jet import Jet
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +181,7 @@ def _check_names(coordinates: tuple[str, ...], count: int) -> None:
 
 def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     try:
-        common = torch.broadcast_shapes(tensor.shape, shape)
-    except RuntimeError:
+        common = broadcast_shapes(tensor.shape, shape)
+    except ShapeError:
         return False
     return tuple(common) == shape

@@ -12,6 +12,7 @@ from torch import Tensor
 from sciprob.errors import ShapeError, UnsupportedProblemError
 from sciprob.pde import elementwise, jet_rules
 from sciprob.pde.derivative_names import Known, canonical, common, multiplicative, ordered
+from sciprob.spaces.shapes import broadcast_shapes
 
 Number = int | float
 Index = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
@@ -68,8 +69,8 @@ class Jet:
         """Common shape of the entries, `(*batch, n)`."""
         if self._shape is None:
             try:
-                self._shape = torch.broadcast_shapes(*(entry.shape for entry in self.entries.values()))
-            except RuntimeError as error:
+                self._shape = broadcast_shapes(*(entry.shape for entry in self.entries.values()))
+            except ShapeError as error:
                 shapes = {name or "value": tuple(entry.shape) for name, entry in self.entries.items()}
                 message = f"the entries of a jet should broadcast to one shape, got {shapes}."
                 raise ShapeError(message) from error

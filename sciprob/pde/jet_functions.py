@@ -21,6 +21,7 @@ from sciprob.errors import UnsupportedProblemError
 from sciprob.pde.derivative_names import common
 from sciprob.pde.fused_chain import compose_elementwise
 from sciprob.pde.jet import Jet, as_jet, make_jet
+from sciprob.spaces.shapes import broadcast_shapes
 
 _ELEMENTWISE = ("exp", "log", "sin", "cos", "sinh", "cosh", "tanh", "sigmoid")
 
@@ -69,13 +70,13 @@ def _cat(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
 
 def _joined(name: str, jets: Sequence[Jet]) -> Tensor:
     """One entry, zeros where a jet stores none; leading axes stay as small as they are."""
-    lead = torch.broadcast_shapes(*(jet.entries[name].shape[:-1] for jet in jets if name in jet.entries))
+    lead = broadcast_shapes(*(jet.entries[name].shape[:-1] for jet in jets if name in jet.entries))
     return torch.cat([jet.entries.get(name, jet.zero).expand(*lead, jet.shape[-1]) for jet in jets], dim=-1)
 
 
 def _stack(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
     """Stack jets and constants of one shape along a new last axis."""
-    shape = torch.broadcast_shapes(*(part.shape for part in parts))
+    shape = broadcast_shapes(*(part.shape for part in parts))
     if dim not in (-1, len(shape)):
         message = f"jets are stacked along a new last axis, got dim={dim}; use dim=-1."
         raise UnsupportedProblemError(message)

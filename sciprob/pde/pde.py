@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from sciprob.config import did_you_mean
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.pde.derivative_names import closure
 from sciprob.pde.jet import Jet, Number
+from sciprob.spaces.shapes import broadcast_shapes
 
 Points = Mapping[str, Tensor]
 Fields = Mapping[str, Jet]
@@ -91,7 +91,7 @@ class PDE(ABC):
         found = self.residual(x, u, given)
         _check_names("equation", self.equations, found)
         shapes = [item.shape for item in (*x.values(), *found.values())] + [jet.shape for jet in u.values()]
-        shape = torch.broadcast_shapes(*shapes)
+        shape = broadcast_shapes(*shapes)
         return {name: _plain(name, found[name]).expand(shape) for name in self.equations}
 
     @property

@@ -21,6 +21,7 @@ from sciprob.priors.kernels import StationaryKernel
 from sciprob.problems.differentiation import AxisDifferentiation
 from sciprob.problems.row_variance import row_variances
 from sciprob.spaces import GridSpace, Space
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 class CollocationOperator(ForwardOperator):
@@ -154,7 +155,7 @@ class CollocationOperator(ForwardOperator):
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Flatten the points of each part and join all, batch axes broadcast."""
         flat = [part.flatten(part.ndim - len(rows.shape)) for part, rows in zip(parts, self._rows, strict=True)]
-        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in flat))
+        batch = broadcast_shapes(*(part.shape[:-1] for part in flat))
         return torch.cat([part.expand(*batch, part.shape[-1]) for part in flat], dim=-1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

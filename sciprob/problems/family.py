@@ -17,6 +17,7 @@ from sciprob.pde.pde import PDE, Fields, Points, Residuals
 from sciprob.problems.family_box import ParameterBox
 from sciprob.problems.family_domain import BoxDomain, DiskDomain, Domain
 from sciprob.problems.problem import Info
+from sciprob.spaces.shapes import broadcast_shapes
 
 __all__ = ["BoxDomain", "DiskDomain", "Domain", "ParameterBox", "ProblemFamily", "Reference"]
 
@@ -141,7 +142,7 @@ class ProblemFamily:
         self.domain.check(points)
         x = coordinate_jets(columns(points, self.pde.coordinates), ())
         given = self.parameters(z, w)
-        batch = torch.broadcast_shapes(points.shape[:-2], z.shape[:-1], w.shape[:-1])
+        batch = broadcast_shapes(points.shape[:-2], z.shape[:-1], w.shape[:-1])
         shape = (*batch, points.shape[-2])
         lift, distance = self.condition.lift(x, given), self.condition.distance(x, given)
         return (
@@ -159,7 +160,7 @@ class ProblemFamily:
             message = f"family `{self.name}` has no reference solver; give one, `ProblemFamily(..., reference=...)`."
             raise UnsupportedProblemError(message)
         self.domain.check(points)
-        batch = torch.broadcast_shapes(self.unknown.space.batch_shape(z, "z"), self.known.space.batch_shape(w, "w"))
+        batch = broadcast_shapes(self.unknown.space.batch_shape(z, "z"), self.known.space.batch_shape(w, "w"))
         zs = z.expand(*batch, z.shape[-1]).reshape(batch.numel(), z.shape[-1])
         ws = w.expand(*batch, w.shape[-1]).reshape(batch.numel(), w.shape[-1])
         solved = [self.reference(a, b, points) for a, b in zip(zs, ws, strict=True)]

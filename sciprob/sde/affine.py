@@ -16,6 +16,7 @@ from sciprob.sde.covariance import fbm_covariance, riemann_liouville_covariance
 from sciprob.sde.fractional_ou import fou_covariance
 from sciprob.sde.parameters import Kind, Normalisation, as_double, check_hurst, check_times, variance_at_one
 from sciprob.sde.special import exponential_moments
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class AffineSDE:
     @property
     def batch_shape(self) -> torch.Size:
         """Common shape of the numbers."""
-        return torch.Size(torch.broadcast_shapes(*(value.shape for value in self.parameters.values())))
+        return broadcast_shapes(*(value.shape for value in self.parameters.values()))
 
     def mean(self, times: Tensor) -> Tensor:
         """Prior mean e^{-theta t} m_0 + c (1 - e^{-theta t}) / theta, `(*batch, n)`, float64."""

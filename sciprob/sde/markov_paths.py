@@ -13,6 +13,7 @@ from sciprob.sde.markov import MarkovNoise, markov_noise
 from sciprob.sde.parameters import check_times
 from sciprob.sde.path_data import PathData
 from sciprob.sde.transition import transition
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 class MarkovPathPosterior:
@@ -63,7 +64,7 @@ class MarkovPathPosterior:
         """
         every, observed, rows = self._merge(times)
         model = self._model(every)
-        batch = torch.broadcast_shapes(self._residual.shape[:-1], model.initial.shape[:-2])
+        batch = broadcast_shapes(self._residual.shape[:-1], model.initial.shape[:-2])
         prior = _simulate(model, (*shape, *batch), generator)
         seen = [i for i, column in enumerate(observed) if column is not None]
         error = randn((*shape, *batch, len(seen)), self._residual.detach(), generator)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sciprob.errors import ConvergenceError
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 def toeplitz_gram(r: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ def _durbin_levinson(r: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     v = r[..., 0]
     phi = r[..., :0]
     variances = [v]
-    errors = [x[..., 0].expand(torch.broadcast_shapes(x.shape[:-1], (*r.shape[:-1], 1)))]
+    errors = [x[..., 0].expand(broadcast_shapes(x.shape[:-1], (*r.shape[:-1], 1)))]
     for k in range(1, n):
         backward = phi.flip(-1)
         reflection = (r[..., k] - (backward * r[..., 1:k]).sum(-1)) / v

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sciprob.sde.special import exponential_moments, legendre
+from sciprob.spaces.shapes import broadcast_shapes
 
 _NEAR = 0.02
 _NODES = 4
@@ -31,7 +32,7 @@ class Transition:
 
 def transition(steps: Tensor, rates: Tensor, weights: Tensor, reversion: Tensor, scale: Tensor) -> Transition:
     """Transitions over `steps (n,)`, at least 0; `weights (*batch, K)`, `reversion` and `scale (*batch,)`, float64."""
-    batch = torch.broadcast_shapes(weights.shape[:-1], reversion.shape, scale.shape)
+    batch = broadcast_shapes(weights.shape[:-1], reversion.shape, scale.shape)
     weights, scale = weights.expand(*batch, -1), scale.expand(batch)
     theta, h = reversion.expand(batch)[..., None], steps[:, None]
     exponents, degrees, quotient = _basis(rates, theta)
@@ -61,7 +62,7 @@ def _matrix(
     own = torch.exp(-theta[..., None, :] * h)
     top = torch.cat([own, by_y], dim=-1).unsqueeze(-2)
     bottom = torch.nn.functional.pad(torch.diag_embed(decay), (1, 0))
-    batch = torch.broadcast_shapes(top.shape[:-2], bottom.shape[:-2])
+    batch = broadcast_shapes(top.shape[:-2], bottom.shape[:-2])
     return torch.cat([top.expand(*batch, *top.shape[-2:]), bottom.expand(*batch, *bottom.shape[-2:])], dim=-2)
 
 

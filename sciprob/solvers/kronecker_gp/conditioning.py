@@ -22,6 +22,7 @@ from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.least_squares import Triangle, triangulate
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
 from sciprob.solvers.kronecker_gp.rows import AnyRows, piece_width, rows_of
+from sciprob.spaces.shapes import broadcast_shapes
 
 METHODS = ("auto", "factors", "dense", "diagonalisation", "conjugate-gradients")
 LARGEST_RANK = 3000  # whose factorisation takes about ten seconds on one core, 2 (3 rank) rank^2 operations
@@ -157,7 +158,7 @@ def log_evidence(functionals: Sequence[Functionals], triangle: Triangle, count: 
 def whitened(functionals: Sequence[Functionals]) -> tuple[torch.Size, list[Tensor]]:
     """Common batch shape, and values / std of each as `(B, *shape)`."""
     leads = [f.values.shape[: f.values.ndim - len(f.shape)] for f in functionals]
-    batch = torch.broadcast_shapes(*leads)
+    batch = broadcast_shapes(*leads)
     flat = [(f.values / f.std).expand(*batch, *f.shape).reshape(batch.numel(), *f.shape) for f in functionals]
     return batch, flat
 

@@ -16,6 +16,7 @@ from sciprob.random import randn
 from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.factors import polynomial_columns
 from sciprob.solvers.kronecker_gp.null_space import Polynomials
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +209,7 @@ def _factorise(
         )
         raise ConvergenceError(message)
     leads = [f.values.shape[: f.values.ndim - len(f.shape)] for f in functionals]
-    batch = torch.broadcast_shapes(*leads)
+    batch = broadcast_shapes(*leads)
     data = [f.values.expand(*batch, *f.shape).reshape(batch.numel(), -1) for f in functionals]
     white = torch.linalg.solve_triangular(root, (torch.cat(data, dim=1) / scales).mT, upper=False)
     return scales, root, white, batch

@@ -17,6 +17,7 @@ from sciprob.solvers.kronecker_gp.factors import AxisFactors
 from sciprob.solvers.kronecker_gp.modal import ModalConditional, modal_evidence
 from sciprob.solvers.kronecker_gp.modal_operator import ModalOperator
 from sciprob.solvers.kronecker_gp.preconditioned import VariableOperator, solve_by_conjugate_gradients
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 def condition_modes(
@@ -64,7 +65,7 @@ def condition_modes(
             AxisModes.of(AxisFactors.of(kernel, line, sorted(p), cut, count), line, cut)
             for kernel, line, p, count in zip(kernels, box.lines, orders, null_space, strict=True)
         )
-        batch = torch.broadcast_shapes(*(f.values.shape[: f.values.ndim - len(f.shape)] for f in functionals))
+        batch = broadcast_shapes(*(f.values.shape[: f.values.ndim - len(f.shape)] for f in functionals))
         lift = box.lift(modes, batch)
         data = _projected_data(equation, modes, lift, batch)
         average = ModalOperator.of(equation, modes)

@@ -15,6 +15,7 @@ from sciprob.pde.functionals import Functionals, TensorPoints
 from sciprob.pde.jet import Jet
 from sciprob.pde.pde import PDE
 from sciprob.priors.kernels import StationaryKernel, covariance
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 class AxisCovariance(nn.Module):
@@ -112,7 +113,7 @@ class CollocationData:
         sides = [(rows, _indices(rows, points)) for rows in conditions]
         parameters = collocation.parameters_at(points)
         x = points.columns(names)
-        return cls(collocation.pde, points, x, parameters, orders, sides, torch.broadcast_shapes(*lead))
+        return cls(collocation.pde, points, x, parameters, orders, sides, broadcast_shapes(*lead))
 
     def jet(self, u: Tensor, solved: list[Tensor], axes: list[PublishedAxis]) -> Jet:
         """All derivatives that occur, `(*batch, N)` each."""

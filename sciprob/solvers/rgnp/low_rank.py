@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sciprob.errors import ShapeError
 from sciprob.random import randn
+from sciprob.spaces.shapes import broadcast_shapes
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class LowRankGaussian:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading axes that the three tensors have together."""
-        shape: torch.Size = torch.broadcast_shapes(self.mean.shape[:-1], self.std.shape[:-1], self.factors.shape[:-2])
+        shape: torch.Size = broadcast_shapes(self.mean.shape[:-1], self.std.shape[:-1], self.factors.shape[:-2])
         return shape
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sciprob.errors import ConfigError, ShapeError
 from sciprob.pde.jet import Jet
+from sciprob.spaces.shapes import broadcast_shapes
 
 Activation = Literal["tanh", "silu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU}
@@ -119,7 +120,7 @@ class PointNetwork(nn.Module):
 
     def _features(self, points: Tensor | Jet, parameters: Tensor) -> Tensor:
         scaled = (points - self.centre) * self.reach.reciprocal()
-        lead = torch.broadcast_shapes(points.shape[:-1], parameters.shape[:-1])
+        lead = broadcast_shapes(points.shape[:-1], parameters.shape[:-1])
         parts = [scaled, parameters.expand(*lead, self.parameters_in)]
         if len(self.frequencies):
             angles = nn.functional.linear(cast(Tensor, scaled), self.frequencies)

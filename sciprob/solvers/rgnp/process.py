@@ -27,6 +27,7 @@ from sciprob.solvers.rgnp.residuals import in_precision, mean_field, residuals_a
 from sciprob.solvers.rgnp.sampling import Collocation
 from sciprob.solvers.rgnp.surrogate import field_space
 from sciprob.spaces import Space
+from sciprob.spaces.shapes import broadcast_shapes
 
 _AT_ONCE = 1 << 16  # points that the network sees at once: about 0.2 GB with width 64
 _DIRECTIONS = 256
@@ -69,7 +70,7 @@ class FieldProcess:
         """
         self.family.domain.check(x)
         warn_outside(self.family, z, w, stacklevel=3)
-        batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-1], w.shape[:-1])
+        batch = broadcast_shapes(x.shape[:-2], z.shape[:-1], w.shape[:-1])
         n, d = x.shape[-2:]
         x, z, w = x.to(z).expand(*batch, n, d), z.expand(*batch, -1), w.to(z).expand(*batch, -1)
         x, z, w = (part.reshape(batch.numel(), *part.shape[len(batch) :]) for part in (x, z, w))  # w may be empty

@@ -12,6 +12,7 @@ from sciprob.pde.jet import Jet
 from sciprob.pde.network_jets import network_jets
 from sciprob.problems.family import ProblemFamily
 from sciprob.solvers.rgnp.sampling import Collocation
+from sciprob.spaces.shapes import broadcast_shapes
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,6 +52,6 @@ def in_precision(network: nn.Module, like: Tensor) -> Network:
 
 def unit_parameters(family: ProblemFamily, z: Tensor, w: Tensor) -> Tensor:
     """What the network sees of z and w: `(*batch, 1, dz + dw)` in unit scale."""
-    batch = torch.broadcast_shapes(z.shape[:-1], w.shape[:-1])
+    batch = broadcast_shapes(z.shape[:-1], w.shape[:-1])
     parts = (family.unknown.unit(z), family.known.unit(w))
     return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1).unsqueeze(-2)
