@@ -9,6 +9,7 @@ from sciprob.solvers.kronecker_gp.candidates import Candidate
 from sciprob.solvers.kronecker_gp.scoring import Fit
 
 _POOR = 1e-3  # residual between the nodes, relative: beyond, the solution is not resolved
+_AS_AT_NODES = 10.0  # ratio of residuals between and at the nodes that noise explains
 _FAIR = 1e-4  # expected relative error that spares the kernels that are tried only in need
 _POINTS = 4.0  # per wavelength, which is enough for smooth amplitudes
 
@@ -25,6 +26,8 @@ def advice(best: Fit, collocation: Collocation) -> str:
         return "The nonlinear iteration did not settle; try more points, or `nonlinear = 'gauss-newton'`."
     if best.held_out is None or best.held_out <= _POOR:
         return ""
+    if best.spread is None and best.held_out <= _AS_AT_NODES * (best.at_nodes or 0.0):
+        return ""  # noisy rows, obeyed between the nodes as well as at them
     needed = [max(n, wanted) for n, wanted in zip(collocation.shape, _wanted(best, collocation), strict=True)]
     shape = " x ".join(map(str, needed))
     what = f"The equation is obeyed between the grid points only to {best.held_out:.1g} of its terms"
