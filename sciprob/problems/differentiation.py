@@ -47,4 +47,5 @@ class AxisDifferentiation(nn.Module):
     @torch.no_grad()
     def prior(self, p: int, q: int) -> float:
         """cov(u^(p)(x), u^(q)(x))."""
-        return (-1) ** q * float(self.kernel.evaluate(self.nodes.new_zeros(1), (p + q,)))
+        even = float(self.kernel.evaluate(self.nodes.new_zeros(1), (p + q,)))
+        return -even if q % 2 else even

@@ -78,7 +78,7 @@ def climb(
             z.grad = -slope * reach * (1 - torch.tanh(z.detach()).square())
         return -value.detach()
 
-    with contextlib.suppress(torch.linalg.LinAlgError):  # a kernel too close to singular ends the round
+    with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # a kernel too close to singular ends the round
         optimiser.step(closure)
     with torch.no_grad():
         for (p, _), value in zip(parameters, best[1], strict=True):
