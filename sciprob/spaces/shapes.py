@@ -15,12 +15,14 @@ def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
     Raises:
         ShapeError: If they do not broadcast.
     """
-    rank = max(map(len, shapes), default=0)
-    sizes = []
-    for axis in range(-rank, 0):
-        found = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
-        if len(found) > 1:
-            message = f"shapes should broadcast to one, got {[tuple(shape) for shape in shapes]}."
-            raise ShapeError(message)
-        sizes.append(found.pop() if found else 1)
+    sizes: list[int] = []  # plain loops, which torch.compile can follow
+    for shape in shapes:
+        sizes = [1] * (len(shape) - len(sizes)) + sizes
+        for axis in range(-len(shape), 0):
+            if shape[axis] == 1 or shape[axis] == sizes[axis]:
+                continue
+            if sizes[axis] != 1:
+                message = f"shapes should broadcast to one, got {[tuple(shape) for shape in shapes]}."
+                raise ShapeError(message)
+            sizes[axis] = shape[axis]
     return torch.Size(sizes)
