@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,11 +86,17 @@ def _sides_between(collocation: Collocation) -> list[Functionals]:
     return rows
 
 
-def spread(conditional: FactoredConditional, collocation: Collocation) -> float:
-    """Root mean square of residuals over their posterior std between the nodes; the largest of equation and conditions.
+def spread(conditional: FactoredConditional, collocation: Collocation, noise: Sequence[float]) -> float:
+    """Root mean square of residuals over their predictive std between the nodes; the largest of equation and conditions.
 
     About 1 for a field from the prior: the factor by which the posterior std is to be multiplied to be honest about
     what equation and data say where they were not imposed.
+
+    Args:
+        conditional: The fit.
+        collocation: What was imposed.
+        noise: Std of the rows' own errors, of the equation and of each condition. Without it, conditions that the
+            process obeys by construction would have a std of round-off.
 
     Raises:
         UnsupportedProblemError: If the source is a table on the grid.
@@ -97,12 +104,15 @@ def spread(conditional: FactoredConditional, collocation: Collocation) -> float:
     points = _some_points(collocation.points(_SHIFT))
     u = conditional.jets(points, collocation.derivatives)
     rows = collocation.equations(u if not u.shape[:-1] else None, points)
-    found = [collocation.residual(u, points) / conditional.std_of(rows)]
-    for row in _sides_between(collocation):
+    found = [collocation.residual(u, points) / _predictive(conditional, rows, noise[0])]
+    for row, level in zip(_sides_between(collocation), noise[1:], strict=True):
         if max(row.shape) > 1:  # the only point of a side of a line is a node
-            std = conditional.std_of(row)
-            found.append(conditional.residual_of(row) / std.reshape(row.shape))
+            found.append(conditional.residual_of(row) / _predictive(conditional, row, level))
     return max(float(z.square().mean().sqrt()) for z in found)
+
+
+def _predictive(conditional: FactoredConditional, row: Functionals, noise: float) -> Tensor:
+    return conditional.std_of(row).reshape(row.shape).square().add(noise**2).sqrt()
 
 
 def relative_std(conditional: Conditional, collocation: Collocation) -> float:
