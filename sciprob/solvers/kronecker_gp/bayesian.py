@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +11,15 @@ from torch import Tensor
 from sciprob.errors import ConvergenceError
 from sciprob.metrics import mcmc
 from sciprob.pde.functionals import TensorPoints
+from sciprob.pde.jet import Jet
 from sciprob.posteriors.ensemble import Ensemble
+from sciprob.priors.kernels.hyperpriors import KernelPrior
 from sciprob.random import Streams, randn
 from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
-from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity
+from sciprob.solvers.kronecker_gp.candidates import Packed, unpack
+from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity, softened
+from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
+from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
 from sciprob.spaces import Space
 
 _ACCEPTANCE = 0.8
@@ -194,12 +198,26 @@ class KernelSampler:
         return torch.stack([draw, 2 * mean - draw])
 
 
+def kernel_sampler(
+    algebra: LinearAlgebra, rows: ProblemRows, best: Packed, first: Packed, u: Jet | None, samples: int, warm_up: int
+) -> KernelSampler:
+    """The sampler around the kernels of a best fit, with priors about those before any step on the evidence.
+
+    A nonlinear equation stays linearised at `u`. Noise levels of exact rows are those of the best fit, at least 1e-6.
+    """
+    kernels, c = unpack(best), rows.collocation
+    bounds = zip(unpack(first), c.lower, c.upper, strict=True)
+    priors = tuple(KernelPrior.around(kernel, b - a) for kernel, a, b in bounds)
+    density = KernelDensity(algebra, kernels, softened(kernels, rows.at(kernels, u)), priors)
+    return KernelSampler(density, c.points(), samples, warm_up)
+
+
 def mixture(space: Space, state: KernelChains) -> Ensemble:
     """The draws of the field so far, chain after chain; at least one block has to be drawn."""
     return Ensemble(space, state.fields[:, : state.kept].flatten(0, 2), chains=len(state.fields))
 
 
-def figures(state: KernelChains) -> Mapping[str, Any]:
+def figures(state: KernelChains) -> dict[str, Any]:
     """R-hat and effective sample sizes of the parameters, R-hat of the conditional means, cost, divergences."""
     found: dict[str, Any] = {
         "chains": len(state.fields),

@@ -20,6 +20,7 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
 from sciprob.solvers.kronecker_gp.anderson import fixed_point
+from sciprob.solvers.kronecker_gp.bayesian import KernelChains, KernelSampler, figures, kernel_sampler, mixture
 from sciprob.solvers.kronecker_gp.candidates import Candidate, Packed, candidates, pack, unpack
 from sciprob.solvers.kronecker_gp.hyperparameters import climb
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra, newton_step
@@ -36,7 +37,7 @@ class GPState:
     """State of `SpectralMixtureGP`: the kernel being tried, the nonlinear iterate, and the best fit so far.
 
     Attributes:
-        phase: `fit`, `evidence` or `done`.
+        phase: `fit`, `evidence`, `chains` or `done`.
         candidate: Number of the kernel that is being tried.
         kernels: Its parameters; empty before it is begun.
         u: Jets of the iterate on the grid, by derivative; empty before the first and for linear equations.
@@ -44,6 +45,8 @@ class GPState:
         iterations: Iterations of the current kernel.
         newton: Iterations of all kernels.
         best: The best fit.
+        first: Its kernels before any step on the evidence.
+        chains: Of the kernels' parameters.
         tried: One line per fit.
     """
 
@@ -56,6 +59,8 @@ class GPState:
     newton: int = 0
     rounds: int = 0
     best: Fit | None = None
+    first: Packed = field(default_factory=dict)
+    chains: KernelChains | None = None
     tried: list[str] = field(default_factory=list)
 
 
@@ -93,6 +98,10 @@ class SpectralMixtureGP:
         null_space: Polynomials 1, x, ... added to each axis, for what a source does not show.
         cut: Smallest eigenvalue of an axis' covariance that is kept, relative to the largest; 0: 1e-15 in one
             dimension and 1e-14 in more, where ranks multiply.
+        hyperparameters: `point`, the best fit; `nuts` (for noisy data and small problems) samples the kernels'
+            parameters around it, see `KernelSampler`: the posterior is then an ensemble on the grid.
+        samples: Draws of the parameters in each of two chains, each with two draws of the field.
+        warm_up: Transitions of each chain before.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -111,6 +120,9 @@ class SpectralMixtureGP:
     nonlinear: Literal["auto", "gauss-newton", "fixed-point"] = "auto"
     null_space: int = 2
     cut: float = 0.0
+    hyperparameters: Literal["point", "nuts"] = "point"
+    samples: int = 100
+    warm_up: int = 100
 
     name: ClassVar[str] = "sm-gp"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.COLLOCATION})
@@ -120,14 +132,17 @@ class SpectralMixtureGP:
         one_of(self, "kernel", ("auto", "gaussian-mixture", "student-mixture", "prior"))
         one_of(self, "choice", ("auto", "expected-error", "evidence"))
         one_of(self, "nonlinear", ("auto", "gauss-newton", "fixed-point"))
+        one_of(self, "hyperparameters", ("point", "nuts"))
+        at_least(self, 4, "samples")
+        at_least(self, 10, "warm_up")
         at_least(self, 1, "components")
         at_least(self, 0, "tolerance", "null_space", "cut")
         at_least(self, -1, "evidence_steps")
 
     @property
     def max_steps(self) -> int:
-        """Iterations for each kernel, and rounds of the evidence."""
-        return 6 * (_NEWTON + 1) + max(self.evidence_steps, 2)
+        """Iterations for each kernel, rounds of the evidence, blocks of the chains."""
+        return 6 * (_NEWTON + 1) + max(self.evidence_steps, 2) + KernelSampler.steps(self.samples)
 
     def init(self, problem: Problem, streams: Streams) -> GPState:
         """Nothing is computed yet."""
@@ -137,6 +152,9 @@ class SpectralMixtureGP:
     def step(self, problem: Problem, state: GPState, streams: Streams) -> tuple[GPState, Mapping[str, float]]:
         """Fit one kernel to a linear equation; one iteration for a nonlinear one; a round of the evidence."""
         rows = ProblemRows.of(problem)
+        if state.phase == "chains":
+            state = self._sample(rows, state, streams)
+            return state, {} if state.chains is None else state.chains.progress()
         if state.phase == "evidence":
             state = self._climb(rows, state)
         elif rows.collocation.pde.linear:
@@ -155,7 +173,7 @@ class SpectralMixtureGP:
         return Status.CONVERGED if state.best.settled else Status.MAX_STEPS
 
     def result(self, problem: Problem, state: GPState) -> Posterior:
-        """The process of the best fit.
+        """The process of the best fit, or the mixture over the kernels' parameters.
 
         Raises:
             UnsupportedProblemError: If there is none yet.
@@ -164,6 +182,11 @@ class SpectralMixtureGP:
             message = "the solver was stopped before its first fit, there is no posterior yet; `resume` it."
             raise UnsupportedProblemError(message)
         space = cast(GridSpace, problem.prior.space)
+        if self.hyperparameters == "nuts":
+            if state.chains is None or state.chains.kept == 0:
+                message = "the chains were stopped before their first draw, there is no posterior yet; `resume` them."
+                raise UnsupportedProblemError(message)
+            return mixture(space, state.chains)
         return ProcessPosterior(space, restore(state.best), scale=state.best.std_factor)
 
     def diagnostics(self, problem: Problem, state: GPState) -> Mapping[str, Any]:
@@ -178,7 +201,8 @@ class SpectralMixtureGP:
         found |= {"chosen_by": self._choice(rows), **state.best.figures()}
         if not rows.collocation.pde.linear:
             found |= {"newton_iterations": state.newton, "posterior": "Laplace approximation at the solution"}
-        return found | ({"advice": words} if words else {})
+        found |= {"advice": words} if words else {}
+        return found | ({} if state.chains is None else figures(state.chains))
 
     def _algebra(self, rows: ProblemRows) -> LinearAlgebra:
         cut = self.cut or (1e-15 if len(rows.collocation.shape) == 1 else 1e-14)
@@ -232,11 +256,12 @@ class SpectralMixtureGP:
         best = new if state.best is None or new.score < state.best.score else state.best
         following = queue[state.candidate + 1] if state.candidate + 1 < len(queue) else None
         over = is_good(best, self.tolerance, following)
-        phase = "fit" if not over else "evidence" if self._rounds(rows) else "done"
+        phase = "fit" if not over else "evidence" if self._rounds(rows) else self._last
         return replace(
             state,
             phase=phase,
             best=best,
+            first=state.kernels if best is new else state.first,
             candidate=state.candidate + (not over),
             iterations=0,
             residual=1e300,
@@ -255,11 +280,24 @@ class SpectralMixtureGP:
         over = rounds >= self._rounds(rows) or not better
         return replace(
             state,
-            phase="done" if over else "evidence",
+            phase=self._last if over else "evidence",
             rounds=rounds,
             best=new if better else best,
             tried=[*state.tried, new.line()],
         )
+
+    @property
+    def _last(self) -> str:
+        return "chains" if self.hyperparameters == "nuts" else "done"
+
+    def _sample(self, rows: ProblemRows, state: GPState, streams: Streams) -> GPState:
+        """The start of the chains, a warm-up, or a block of draws."""
+        assert state.best is not None
+        u = Jet(state.u) if state.u else None
+        algebra, best = self._algebra(rows), state.best.kernels
+        sampler = kernel_sampler(algebra, rows, best, state.first, u, self.samples, self.warm_up)
+        chains = sampler.begin(streams) if state.chains is None else sampler.step(state.chains, streams)
+        return replace(state, chains=chains, phase="done" if sampler.finished(chains) else "chains")
 
 
 def _moved(state: GPState, u: Jet, residual: float, iterations: int) -> GPState:

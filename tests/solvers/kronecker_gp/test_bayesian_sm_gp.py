@@ -3,14 +3,17 @@
 import math
 from dataclasses import replace
 
+import gp_problems as cases
 import pytest
 import torch
 
 from sciprob.errors import ConvergenceError
 from sciprob.metrics import mcmc
 from sciprob.pde.functionals import Functionals, ScatteredPoints, TensorPoints
+from sciprob.posteriors.ensemble import Ensemble
 from sciprob.priors.kernels import GaussianMixture
 from sciprob.priors.kernels.hyperpriors import KernelPrior
+from sciprob.problems.collocation_problem import collocation_problem
 from sciprob.random import Streams
 from sciprob.solvers.kronecker_gp import bayesian
 from sciprob.solvers.kronecker_gp.bayesian import KernelSampler, figures, mixture
@@ -188,3 +191,18 @@ def test_softened_rows_keep_larger_noise():
     assert torch.equal(same.std, row.std)
     (soft,) = softened([GaussianMixture([0.25], [0.0], [4.0])], [replace(row, std=row.std * 1e-12)])
     assert float(soft.std) == pytest.approx(0.5e-6)
+
+
+def test_solver_returns_the_mixture_with_diagnostics_of_its_chains(monkeypatch):
+    monkeypatch.setattr(bayesian, "_DEPTH", 2)  # what is tested is the way through the solver
+    c = cases.collocation(lambda x: torch.sin(5 * x), points=(9,), upper=(1.0,))
+    given = collocation_problem(
+        "noisy", replace(c, sensors=(measured(),), std=5.0), kernels=[GaussianMixture([0.6], [0.0], [4.0])]
+    )
+    posterior = cases.solved(given, hyperparameters="nuts", samples=4, warm_up=10, evidence_steps=0)
+    found = posterior.meta["diagnostics"]
+    assert isinstance(posterior, Ensemble)
+    assert len(posterior) == 16
+    assert found["hyperparameters"] == 3
+    assert {"rhat_max", "ess_bulk_min", "divergences"} <= set(found)
+    assert float((posterior.mean - torch.sin(5 * GRID.lines[0])).abs().max()) < 0.3
