@@ -87,7 +87,7 @@ def _sides_between(collocation: Collocation) -> list[Functionals]:
 
 
 def spread(conditional: FactoredConditional, collocation: Collocation, noise: Sequence[float]) -> float:
-    """Root mean square of residuals over their predictive std between the nodes; the largest of equation and conditions.
+    """Root mean square of residuals over their predictive std between the nodes: of equation and sides, the larger.
 
     About 1 for a field from the prior: the factor by which the posterior std is to be multiplied to be honest about
     what equation and data say where they were not imposed.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
-
-from torch import Tensor
 
 from sciprob.errors import SciprobWarning, UnsupportedProblemError
 from sciprob.operators.base import Capability
@@ -20,48 +17,19 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, one_of
 from sciprob.solvers.kronecker_gp.anderson import fixed_point
-from sciprob.solvers.kronecker_gp.bayesian import KernelChains, KernelSampler, figures, kernel_sampler, mixture
-from sciprob.solvers.kronecker_gp.candidates import Candidate, Packed, candidates, pack, unpack
+from sciprob.solvers.kronecker_gp.bayesian import KernelSampler, figures, kernel_sampler, mixture
+from sciprob.solvers.kronecker_gp.candidates import Candidate, candidates, pack, unpack
+from sciprob.solvers.kronecker_gp.gp_state import GPState, moved
 from sciprob.solvers.kronecker_gp.hyperparameters import climb
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra, newton_step
+from sciprob.solvers.kronecker_gp.published import PublishedState
+from sciprob.solvers.kronecker_gp.published_solver import PublishedTrainer
 from sciprob.solvers.kronecker_gp.resolution import advice, is_good
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
-from sciprob.solvers.kronecker_gp.scoring import Fit, fit, restore
+from sciprob.solvers.kronecker_gp.scoring import fit, restore
 from sciprob.spaces import GridSpace
 
 _NEWTON = 25  # most iterations for one kernel
-
-
-@dataclass
-class GPState:
-    """State of `SpectralMixtureGP`: the kernel being tried, the nonlinear iterate, and the best fit so far.
-
-    Attributes:
-        phase: `fit`, `evidence`, `chains` or `done`.
-        candidate: Number of the kernel that is being tried.
-        kernels: Its parameters; empty before it is begun.
-        u: Jets of the iterate on the grid, by derivative; empty before the first and for linear equations.
-        residual: Of the iterate, relative.
-        iterations: Iterations of the current kernel.
-        newton: Iterations of all kernels.
-        best: The best fit.
-        first: Its kernels before any step on the evidence.
-        chains: Of the kernels' parameters.
-        tried: One line per fit.
-    """
-
-    phase: str = "fit"
-    candidate: int = 0
-    kernels: Packed = field(default_factory=dict)
-    u: dict[str, Tensor] = field(default_factory=dict)
-    residual: float = 1e300
-    iterations: int = 0
-    newton: int = 0
-    rounds: int = 0
-    best: Fit | None = None
-    first: Packed = field(default_factory=dict)
-    chains: KernelChains | None = None
-    tried: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,8 +47,7 @@ class SpectralMixtureGP:
     the equation where it was not imposed (held-out residual), and leave little open. The exact solution plays no
     part. Bands cover truths from the prior at their level; for smoother ones they are conservative.
 
-    With noisy data nothing is rescaled; the kernels are those of the problem's prior, improved by some steps on the
-    evidence.
+    With noisy data nothing is rescaled, and the kernels are those of the problem's prior.
 
     It fails where the grid has fewer than about 2.5 points per wavelength, and loses accuracy where
     the solution is not smooth (shocks); the held-out residual tells, and an advice names the grid that would do.
@@ -91,8 +58,8 @@ class SpectralMixtureGP:
         components: Most frequencies per coordinate.
         choice: `expected-error`, `evidence`, or `auto` as described.
         tolerance: Relative scaled std at which no further kernel is tried.
-        evidence_steps: Rounds of at most 10 L-BFGS iterations on the evidence; -1: 2 for noisy data, else
-            none. The better of before and after is kept.
+        evidence_steps: Rounds of at most 10 L-BFGS iterations on the evidence; the better of before and after is kept.
+            A larger evidence is not a smaller error: on few noisy data bands became too narrow.
         nonlinear: `gauss-newton`, `fixed-point` (Anderson; one factorisation), or `auto`: the latter first in two
             or more dimensions, and the former where it does not converge.
         null_space: Polynomials 1, x, ... added to each axis, for what a source does not show.
@@ -102,6 +69,10 @@ class SpectralMixtureGP:
             parameters around it, see `KernelSampler`: the posterior is then an ensemble on the grid.
         samples: Draws of the parameters in each of two chains, each with two draws of the field.
         warm_up: Transitions of each chain before.
+        trainer: `closed-form`, all of the above, or `published`: the joint maximisation by Adam of Fang et al., for
+            comparison; of the other settings it reads `kernel`.
+        adam_steps: Steps of the published trainer.
+        largest_frequency: Its initial frequencies reach from 0 to this; 0: 1.25 times the largest of the prior.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -116,13 +87,16 @@ class SpectralMixtureGP:
     components: int = 8
     choice: Literal["auto", "expected-error", "evidence"] = "auto"
     tolerance: float = 1e-6
-    evidence_steps: int = -1
+    evidence_steps: int = 0
     nonlinear: Literal["auto", "gauss-newton", "fixed-point"] = "auto"
     null_space: int = 2
     cut: float = 0.0
     hyperparameters: Literal["point", "nuts"] = "point"
     samples: int = 100
     warm_up: int = 100
+    trainer: Literal["closed-form", "published"] = "closed-form"
+    adam_steps: int = 2000
+    largest_frequency: float = 0.0
 
     name: ClassVar[str] = "sm-gp"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.COLLOCATION})
@@ -133,24 +107,30 @@ class SpectralMixtureGP:
         one_of(self, "choice", ("auto", "expected-error", "evidence"))
         one_of(self, "nonlinear", ("auto", "gauss-newton", "fixed-point"))
         one_of(self, "hyperparameters", ("point", "nuts"))
+        one_of(self, "trainer", ("closed-form", "published"))
         at_least(self, 4, "samples")
         at_least(self, 10, "warm_up")
-        at_least(self, 1, "components")
-        at_least(self, 0, "tolerance", "null_space", "cut")
-        at_least(self, -1, "evidence_steps")
+        at_least(self, 1, "components", "adam_steps")
+        at_least(self, 0, "tolerance", "null_space", "cut", "evidence_steps", "largest_frequency")
 
     @property
     def max_steps(self) -> int:
         """Iterations for each kernel, rounds of the evidence, blocks of the chains."""
-        return 6 * (_NEWTON + 1) + max(self.evidence_steps, 2) + KernelSampler.steps(self.samples)
+        if self.trainer == "published":
+            return self.adam_steps
+        return 6 * (_NEWTON + 1) + self.evidence_steps + KernelSampler.steps(self.samples)
 
-    def init(self, problem: Problem, streams: Streams) -> GPState:
+    def init(self, problem: Problem, streams: Streams) -> GPState | PublishedState:
         """Nothing is computed yet."""
         ProblemRows.of(problem)
-        return GPState()
+        return GPState() if self.trainer == "closed-form" else self._published.model(problem).init()
 
-    def step(self, problem: Problem, state: GPState, streams: Streams) -> tuple[GPState, Mapping[str, float]]:
+    def step(
+        self, problem: Problem, state: GPState | PublishedState, streams: Streams
+    ) -> tuple[GPState | PublishedState, Mapping[str, float]]:
         """Fit one kernel to a linear equation; one iteration for a nonlinear one; a round of the evidence."""
+        if isinstance(state, PublishedState):
+            return self._published.step(problem, state)
         rows = ProblemRows.of(problem)
         if state.phase == "chains":
             state = self._sample(rows, state, streams)
@@ -165,19 +145,23 @@ class SpectralMixtureGP:
         figures = {"residual": state.residual} if state.u else {}
         return state, figures | ({} if state.best is None else state.best.progress())
 
-    def finished(self, state: GPState) -> Status | None:
+    def finished(self, state: GPState | PublishedState) -> Status | None:
         """Converged when the kernels are tried; `MAX_STEPS` if a nonlinear iteration did not settle."""
+        if isinstance(state, PublishedState):
+            return self._published.finished(state)
         if state.phase != "done":
             return None
         assert state.best is not None
         return Status.CONVERGED if state.best.settled else Status.MAX_STEPS
 
-    def result(self, problem: Problem, state: GPState) -> Posterior:
+    def result(self, problem: Problem, state: GPState | PublishedState) -> Posterior:
         """The process of the best fit, or the mixture over the kernels' parameters.
 
         Raises:
             UnsupportedProblemError: If there is none yet.
         """
+        if isinstance(state, PublishedState):
+            return self._published.result(problem, state)
         if state.best is None:
             message = "the solver was stopped before its first fit, there is no posterior yet; `resume` it."
             raise UnsupportedProblemError(message)
@@ -189,8 +173,10 @@ class SpectralMixtureGP:
             return mixture(space, state.chains)
         return ProcessPosterior(space, restore(state.best), scale=state.best.std_factor)
 
-    def diagnostics(self, problem: Problem, state: GPState) -> Mapping[str, Any]:
+    def diagnostics(self, problem: Problem, state: GPState | PublishedState) -> Mapping[str, Any]:
         """The kernel, how it was chosen, residuals at and between the nodes, evidence, rank, scale of the std."""
+        if isinstance(state, PublishedState):
+            return self._published.diagnostics(problem, state)
         if state.best is None:
             return {}
         rows = ProblemRows.of(problem)
@@ -204,6 +190,12 @@ class SpectralMixtureGP:
         found |= {"advice": words} if words else {}
         return found | ({} if state.chains is None else figures(state.chains))
 
+    @property
+    def _published(self) -> PublishedTrainer:
+        kind: Literal["gaussian-mixture", "student-mixture"]
+        kind = "gaussian-mixture" if self.kernel == "gaussian-mixture" else "student-mixture"
+        return PublishedTrainer(kind, self.adam_steps, self.largest_frequency)
+
     def _algebra(self, rows: ProblemRows) -> LinearAlgebra:
         cut = self.cut or (1e-15 if len(rows.collocation.shape) == 1 else 1e-14)
         return LinearAlgebra(cut, self.null_space)
@@ -212,11 +204,6 @@ class SpectralMixtureGP:
         if self.choice != "auto":
             return self.choice
         return "evidence" if rows.noisy else "expected-error"
-
-    def _rounds(self, rows: ProblemRows) -> int:
-        if self.evidence_steps >= 0:
-            return self.evidence_steps
-        return 2 if rows.noisy else 0
 
     def _begin(self, rows: ProblemRows, state: GPState) -> GPState:
         """The kernels of the current candidate, with frequencies from the latest iterate."""
@@ -239,11 +226,11 @@ class SpectralMixtureGP:
         if tried and state.iterations == 0:
             found = fixed_point(self._algebra(rows), rows, kernels, u)
             if found.converged or self.nonlinear == "fixed-point":
-                state = _moved(state, found.u, found.residual, found.iterations)
+                state = moved(state, found.u, found.residual, found.iterations)
                 return self._score(rows, state, found.u, settled=found.converged)
         step = newton_step(self._algebra(rows), rows, kernels, u)
         settled = step.finished(state.residual, 1e-10)
-        state = _moved(state, step.u, step.residual, 1)
+        state = moved(state, step.u, step.residual, 1)
         if settled or state.iterations >= _NEWTON:
             return self._score(rows, state, step.u, settled=settled)
         return state
@@ -256,7 +243,7 @@ class SpectralMixtureGP:
         best = new if state.best is None or new.score < state.best.score else state.best
         following = queue[state.candidate + 1] if state.candidate + 1 < len(queue) else None
         over = is_good(best, self.tolerance, following)
-        phase = "fit" if not over else "evidence" if self._rounds(rows) else self._last
+        phase = "fit" if not over else "evidence" if self.evidence_steps else self._last
         return replace(
             state,
             phase=phase,
@@ -277,7 +264,7 @@ class SpectralMixtureGP:
         new = fit(self._algebra(rows), rows, kernels, u, best.label, self._choice(rows), settled=best.settled)
         rounds = state.rounds + 1
         better = new.score < best.score
-        over = rounds >= self._rounds(rows) or not better
+        over = rounds >= self.evidence_steps or not better
         return replace(
             state,
             phase=self._last if over else "evidence",
@@ -298,15 +285,3 @@ class SpectralMixtureGP:
         sampler = kernel_sampler(algebra, rows, best, state.first, u, self.samples, self.warm_up)
         chains = sampler.begin(streams) if state.chains is None else sampler.step(state.chains, streams)
         return replace(state, chains=chains, phase="done" if sampler.finished(chains) else "chains")
-
-
-def _moved(state: GPState, u: Jet, residual: float, iterations: int) -> GPState:
-    entries = {name: u[name].detach().clone() for name in u.names}
-    residual = residual if math.isfinite(residual) else 1e300
-    return replace(
-        state,
-        u=entries,
-        residual=residual,
-        iterations=state.iterations + iterations,
-        newton=state.newton + iterations,
-    )
