@@ -17,7 +17,8 @@ from sciprob.priors.kernels.hyperpriors import KernelPrior
 from sciprob.random import Streams, randn
 from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
 from sciprob.solvers.kronecker_gp.candidates import Packed, unpack
-from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity, softened
+from sciprob.solvers.kronecker_gp.hyperparameters import softened
+from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 from sciprob.solvers.kronecker_gp.rows_of_problem import ProblemRows
 from sciprob.spaces import Space

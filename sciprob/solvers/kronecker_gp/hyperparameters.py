@@ -22,7 +22,7 @@ _REACH = 0.5  # of 1 / L: the evidence has about one maximum per 1 / L in a freq
 _LOGARITHMS = 3.0  # a round changes weights and widths by at most this factor of e
 _ITERATIONS = 10
 _CUT = 1e-13  # of eigenvalues, for the evidence: below, its derivative is round-off
-_FLOOR = 1e-5  # of a row's prior std: errors below the root of the cut make the derivative depend on the cut
+_SOFT = 1e-6  # of a row's prior std, see `softened`
 
 
 def evidence_of_data(
@@ -41,6 +41,14 @@ def evidence_of_data(
     return value
 
 
+def softened(kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals]) -> list[Functionals]:
+    """Rows whose std is at least 1e-6 of their prior std, for gradients of the evidence.
+
+    Their round-off is divided by the square of the smallest relative std: with 1e-9 nothing is left of them.
+    """
+    return [replace(f, std=f.std.clamp_min(_SOFT * float(prior_std(kernels, f).amax()))) for f in functionals]
+
+
 def climb(
     algebra: LinearAlgebra, rows: ProblemRows, kernels: Sequence[StationaryKernel], u: Jet | None
 ) -> tuple[StationaryKernel, ...]:
@@ -49,7 +57,7 @@ def climb(
     Parameters are theta_0 + reach tanh(z): frequencies move by less than 0.5 / L, logarithms of weights and widths by
     less than 3. Errors of exact rows stay as at the start, else the evidence would reward a larger prior for them.
     """
-    functionals = [_floored(row, kernels) for row in rows.at(kernels, u)]
+    functionals = softened(kernels, rows.at(kernels, u))
     start = unpack(pack(kernels))
     bounds = zip(rows.collocation.lower, rows.collocation.upper, strict=True)
     parameters = [
@@ -78,14 +86,10 @@ def climb(
             z.grad = -slope * reach * (1 - torch.tanh(z.detach()).square())
         return -value.detach()
 
-    with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # a kernel too close to singular ends the round
+    # a kernel too close to singular ends the round
+    with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         optimiser.step(closure)
     with torch.no_grad():
         for (p, _), value in zip(parameters, best[1], strict=True):
             p.copy_(value)
     return start
-
-
-def _floored(row: Functionals, kernels: Sequence[StationaryKernel]) -> Functionals:
-    """The row with errors of at least `_FLOOR` of its prior std, from where on the evidence hardly changes."""
-    return replace(row, std=torch.maximum(row.std, _FLOOR * prior_std(kernels, row).amax()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,10 +17,8 @@ from sciprob.solvers.kronecker_gp.conditioning import condition_factored
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 from sciprob.solvers.kronecker_gp.hyperparameters import evidence_of_data
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
-from sciprob.solvers.kronecker_gp.scales import prior_std
 
 _STEP = 1e-3  # of finite differences of gradients, in units of a parameter
-_SOFT = 1e-6
 _FLATTEST = 0.25  # least curvature: a standard deviation of two units, about that of the priors
 
 
@@ -112,15 +110,6 @@ class KernelDensity:
         """The Gaussian process p(u | y, theta)."""
         a = self.algebra
         return condition_factored(self.at(theta), self.functionals, "auto", a.cut, a.null_space, a.null_std)
-
-
-def softened(kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals]) -> list[Functionals]:
-    """Rows whose std is at least 1e-6 of their prior std.
-
-    In the gradient of the evidence round-off is divided by the square of the smallest relative std: with 1e-9 nothing
-    is left of it.
-    """
-    return [replace(f, std=f.std.clamp_min(_SOFT * float(prior_std(kernels, f).amax()))) for f in functionals]
 
 
 _SINGULAR = "the evidence is not finite at these parameters of the kernels; they are too close to singular."

@@ -17,7 +17,8 @@ from sciprob.problems.collocation_problem import collocation_problem
 from sciprob.random import Streams
 from sciprob.solvers.kronecker_gp import bayesian
 from sciprob.solvers.kronecker_gp.bayesian import KernelSampler, figures, mixture
-from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity, softened
+from sciprob.solvers.kronecker_gp.hyperparameters import softened
+from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 from sciprob.solvers.state import pack, settle, unpack
 from sciprob.spaces import GridSpace
