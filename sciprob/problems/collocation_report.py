@@ -37,6 +37,8 @@ class CollocationReport:
     def __call__(self, problem: Problem, posterior: Posterior, folder: Path | None) -> Mapping[str, Any]:
         """The numbers: `fine_relative_error` in the L2 norm, `fine_coverage`, and those of `report_residuals`.
 
+        With a folder and one coordinate also `error.png`.
+
         Off the grid, posteriors with a mean and std of their own at any point give them; others are interpolated by the
         kernels, and have no coverage there.
         """
@@ -54,6 +56,9 @@ class CollocationReport:
         numbers["fine_largest_error"] = float((mean - truth).abs().max())
         if std is not None:
             numbers["fine_coverage"] = coverage(mean, std, truth)
+            if folder is not None and len(points.lines) == 1:
+                chosen = spread(mean.numel())
+                _draw(problem, points.lines[0][chosen], (mean - truth)[chosen], std, folder)
         return numbers
 
     def _is_own(self, problem: Problem, operator: CollocationOperator) -> bool:
@@ -64,13 +69,26 @@ class CollocationReport:
         return torch.equal(own, problem.truth)
 
 
+def _draw(problem: Problem, x: Tensor, error: Tensor, std: Tensor, folder: Path) -> None:
+    from sciprob.plot.errors import error_figure
+    from sciprob.plot.style import attempt, save
+
+    name = cast(CollocationOperator, problem.operator).collocation.coordinates[0]
+    title = problem.info.title or problem.name
+    attempt(
+        folder / "error.png",
+        lambda path: save(error_figure(x, error, std, coordinate=name, title=title), path),
+    )
+
+
 def fine_points(operator: CollocationOperator) -> TensorPoints:
     """A grid with at least twice the points of the operator's, and at least those of `_FINE`."""
     c = operator.collocation
     like = c.points().lines[0]
     least = _FINE[len(c.shape)]
     bounds = zip(c.lower, c.upper, c.shape, strict=True)
-    return TensorPoints(tuple(torch.linspace(a, b, max(least, n)).to(like) for a, b, n in bounds))
+    lines = (torch.linspace(a, b, max(least, n), dtype=like.dtype, device=like.device) for a, b, n in bounds)
+    return TensorPoints(tuple(lines))
 
 
 def at_points(
