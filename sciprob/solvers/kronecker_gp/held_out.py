@@ -15,6 +15,7 @@ from sciprob.solvers.kronecker_gp.conditional import Conditional
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional
 
 _SHIFT = 0.5  # of a cell: as far from the nodes as possible
+_ROUND_OFF = 1e-4  # of the error of a row, itself 1e-9 of the prior
 _POINTS = 400  # at which standard deviations of residuals are computed
 
 
@@ -87,7 +88,7 @@ def _sides_between(collocation: Collocation) -> list[Functionals]:
 
 
 def spread(conditional: FactoredConditional, collocation: Collocation, noise: Sequence[float]) -> float:
-    """Root mean square of residuals over their predictive std between the nodes: of equation and sides, the larger.
+    """Root mean square of residuals over their posterior std between the nodes: of equation and sides, the larger.
 
     About 1 for a field from the prior: the factor by which the posterior std is to be multiplied to be honest about
     what equation and data say where they were not imposed.
@@ -95,8 +96,8 @@ def spread(conditional: FactoredConditional, collocation: Collocation, noise: Se
     Args:
         conditional: The fit.
         collocation: What was imposed.
-        noise: Std of the rows' own errors, of the equation and of each condition. Without it, conditions that the
-            process obeys by construction would have a std of round-off.
+        noise: Std of the errors of each condition. Conditions that the process obeys by construction, so that their
+            std is round-off beside it, are left out.
 
     Raises:
         UnsupportedProblemError: If the source is a table on the grid.
@@ -104,15 +105,14 @@ def spread(conditional: FactoredConditional, collocation: Collocation, noise: Se
     points = _some_points(collocation.points(_SHIFT))
     u = conditional.jets(points, collocation.derivatives)
     rows = collocation.equations(u if not u.shape[:-1] else None, points)
-    found = [collocation.residual(u, points) / _predictive(conditional, rows, noise[0])]
-    for row, level in zip(_sides_between(collocation), noise[1:], strict=True):
-        if max(row.shape) > 1:  # the only point of a side of a line is a node
-            found.append(conditional.residual_of(row) / _predictive(conditional, row, level))
+    found = [collocation.residual(u, points) / conditional.std_of(rows)]
+    for row, level in zip(_sides_between(collocation), noise, strict=True):
+        if max(row.shape) == 1:  # the only point of a side of a line is a node
+            continue
+        std = conditional.std_of(row).reshape(row.shape)
+        if float(std.amax()) > _ROUND_OFF * level:
+            found.append(conditional.residual_of(row) / std)
     return max(float(z.square().mean().sqrt()) for z in found)
-
-
-def _predictive(conditional: FactoredConditional, row: Functionals, noise: float) -> Tensor:
-    return conditional.std_of(row).reshape(row.shape).square().add(noise**2).sqrt()
 
 
 def relative_std(conditional: Conditional, collocation: Collocation) -> float:

@@ -102,7 +102,7 @@ def fit(
     amplitude = math.sqrt(float(process.chi_square))
     spread = None
     if held is not None and not rows.noisy:
-        own = rows.at(kernels, u)[: 1 + len(rows.collocation.conditions)]
+        own = rows.at(kernels, u)[1 : 1 + len(rows.collocation.conditions)]
         spread = spread_of(process, rows.collocation, [float(row.std.amax()) for row in own])
     evidence, factor = float(process.log_evidence), 1.0 if rows.noisy else max(amplitude, spread or 0.0)
     expected = factor * relative_std(process, rows.collocation)
