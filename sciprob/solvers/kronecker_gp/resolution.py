@@ -11,6 +11,7 @@ from sciprob.solvers.kronecker_gp.scoring import Fit
 _POOR = 1e-3  # residual between the nodes, relative: beyond, the solution is not resolved
 _AS_AT_NODES = 10.0  # ratio of residuals between and at the nodes that noise explains
 _FAIR = 1e-4  # expected relative error that spares the kernels that are tried only in need
+_ALIAS = 0.1  # residual between the nodes, relative: beyond, the fit has other frequencies than the solution
 _POINTS = 4.0  # per wavelength, which is enough for smooth amplitudes
 
 
@@ -35,11 +36,14 @@ def advice(best: Fit, collocation: Collocation) -> str:
 
 
 def _wanted(best: Fit, collocation: Collocation) -> list[int]:
-    """Points for `_POINTS` per wavelength of the fastest component, and twice as many as now where it has them."""
-    wanted = []
+    """Points for `_POINTS` per wavelength of the fastest component, and twice as many as now where it has them.
+
+    Where the equation is not obeyed at all the components are aliases, and their frequencies say nothing.
+    """
+    wanted, aliases = [], best.held_out is not None and best.held_out > _ALIAS
     for low, high, n, frequency in zip(
         collocation.lower, collocation.upper, collocation.shape, best.frequencies, strict=True
     ):
         count = math.ceil(_POINTS * frequency * (high - low)) + 1
-        wanted.append(count if count > n else 2 * n - 1)
+        wanted.append(count if count > n and not aliases else max(count, 2 * n - 1))
     return wanted

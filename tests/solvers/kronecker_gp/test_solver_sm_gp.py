@@ -151,3 +151,11 @@ def test_source_with_nan_is_refused_with_its_place():
 
     with pytest.raises(DataError, match=r"x = 0\.5"):
         collocation_problem("nan", Collocation(Laplace("x"), (0.0,), (1.0,), (20,), {"forcing": bad}))
+
+
+@pytest.mark.parametrize("waves", [41, 100])
+def test_aliases_are_told_from_the_waves_they_stand_for(waves):
+    """On 60 points 100 waves look like 18; with a shift by half a cell they would again."""
+    given = cases.problem(lambda x: torch.sin(waves * x), points=(60,), upper=(2 * torch.pi,))
+    with pytest.warns(SciprobWarning, match="does not resolve; use"):
+        cases.solved(given)
