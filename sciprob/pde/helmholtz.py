@@ -6,37 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciprob.errors import ConfigError
-from sciprob.pde.pde import PDE, Fields, Parameters, Points, Residuals, value_of
+from sciprob.pde.pde import Fields, Parameters, Points, Residuals, SpatialPDE, value_of
 
 
 @dataclass(frozen=True)
-class StationaryPDE(PDE):
-    """What equations of one field u without time share.
-
-    Args:
-        space: Axes, `"x"`, `"xy"` or `"xyz"`.
-
-    Raises:
-        ConfigError: For other axes.
-    """
-
-    space: str = "x"
-
-    def __post_init__(self) -> None:
-        if self.space not in ("x", "xy", "xyz"):
-            message = f"`space` should be 'x', 'xy' or 'xyz', got {self.space!r}."
-            raise ConfigError(message)
-
-    @property
-    def coordinates(self) -> tuple[str, ...]:
-        """The axes."""
-        return tuple(self.space)
+class StationaryPDE(SpatialPDE):
+    """What equations of one field u without time share; see `SpatialPDE`."""
 
     @property
     def fields(self) -> Mapping[str, tuple[str, ...]]:
-        """The second derivatives."""
-        return {"u": ("", *(2 * axis for axis in self.space))}
+        """The value and the second derivatives."""
+        return {"u": ("", *self.second)}
 
 
 @dataclass(frozen=True)

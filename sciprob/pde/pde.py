@@ -106,8 +106,8 @@ def value_of(parameter: Tensor | Jet) -> Tensor:
 
 
 @dataclass(frozen=True)
-class EvolutionPDE(PDE):
-    """What equations of first order in time share.
+class SpatialPDE(PDE):
+    """What equations in one to three dimensions of space share; without time, unless a subclass adds it.
 
     Args:
         space: Axes of space, `"x"`, `"xy"` or `"xyz"`.
@@ -125,13 +125,23 @@ class EvolutionPDE(PDE):
 
     @property
     def coordinates(self) -> tuple[str, ...]:
-        """The axes of space, then time."""
-        return (*self.space, "t")
+        """The axes of space."""
+        return tuple(self.space)
 
     @property
     def second(self) -> tuple[str, ...]:
         """The terms of the Laplacian, such as `("xx", "yy")`."""
         return tuple(2 * axis for axis in self.space)
+
+
+@dataclass(frozen=True)
+class EvolutionPDE(SpatialPDE):
+    """What equations of first order in time share; see `SpatialPDE`."""
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """The axes of space, then time."""
+        return (*self.space, "t")
 
 
 def _check_names(kind: str, expected: Iterable[str], given: Mapping[str, object]) -> None:

@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.errors import UnsupportedProblemError
 from sciprob.pde.coordinates import coordinate_jets
 from sciprob.pde.jet import Jet, as_jet
-from sciprob.pde.pde import PDE, Fields, Parameters, Points, Residuals, value_of
+from sciprob.pde.pde import PDE, Fields, Parameters, Points, Residuals, SpatialPDE, value_of
 
 
 @dataclass(frozen=True)
-class Poisson(PDE):
+class Poisson(SpatialPDE):
     """-div(kappa grad u) - f = 0, linear.
 
     Parameters: `conductivity` kappa, by default 1: a jet with first derivatives where it varies (as
@@ -37,20 +37,10 @@ class Poisson(PDE):
     differentiated: ClassVar[tuple[str, ...]] = ("conductivity",)
     space: str = "xy"
 
-    def __post_init__(self) -> None:
-        if self.space not in ("x", "xy", "xyz"):
-            message = f"`space` should be 'x', 'xy' or 'xyz', got {self.space!r}."
-            raise ConfigError(message)
-
-    @property
-    def coordinates(self) -> tuple[str, ...]:
-        """The axes."""
-        return tuple(self.space)
-
     @property
     def fields(self) -> Mapping[str, tuple[str, ...]]:
         """The potential."""
-        return {"u": (*self.space, *(2 * axis for axis in self.space))}
+        return {"u": (*self.space, *self.second)}
 
     def residual(self, x: Points, u: Fields, p: Parameters) -> Residuals:
         """See the class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +37,30 @@ class ChainRun:
     divergences: int
     gradients: int
     deepest: int
+
+
+class WarmedChains(Protocol):
+    """State of several chains: per chain the position, step size and diagonal inverse mass matrix."""
+
+    positions: Tensor
+    step_sizes: Tensor
+    inverse_mass: Tensor
+    warmed: int
+    gradients: int
+
+
+def adapted(state: WarmedChains, run: ChainRun) -> dict[str, Any]:
+    """The fields that change when the next chain, number `state.warmed`, has been warmed up."""
+    chain = state.warmed
+    positions, sizes, mass = state.positions.clone(), state.step_sizes.clone(), state.inverse_mass.clone()
+    positions[chain], sizes[chain], mass[chain] = run.positions[-1], run.step_size, run.inverse_mass
+    return {
+        "positions": positions,
+        "step_sizes": sizes,
+        "inverse_mass": mass,
+        "warmed": chain + 1,
+        "gradients": state.gradients + run.gradients,
+    }
 
 
 class _Counted:

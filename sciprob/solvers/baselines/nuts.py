@@ -19,7 +19,7 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least, between, one_of
 from sciprob.solvers.coordinates import Coordinates
-from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
+from sciprob.solvers.hamiltonian import ChainRun, adapted, transitions, warm_up
 from sciprob.solvers.reference import ReferenceSearch, ReferenceState
 
 _SEARCH = ReferenceSearch()
@@ -170,17 +170,8 @@ class NUTS:
             target=self.target_acceptance,
             depth=self.max_tree_depth,
         )
-        positions, sizes, mass = state.positions.clone(), state.step_sizes.clone(), state.inverse_mass.clone()
-        positions[chain], sizes[chain], mass[chain] = run.positions[-1], run.step_size, run.inverse_mass
-        return replace(
-            state,
-            positions=positions,
-            step_sizes=sizes,
-            inverse_mass=mass,
-            warmed=chain + 1,
-            gradients=state.gradients + run.gradients,
-            figures={"warmed": chain + 1.0, "acceptance": run.acceptance, "step_size": run.step_size},
-        )
+        figures = {"warmed": chain + 1.0, "acceptance": run.acceptance, "step_size": run.step_size}
+        return replace(state, **adapted(state, run), figures=figures)
 
     def _draw(self, coordinates: Coordinates, state: NUTSState, streams: Streams) -> NUTSState:
         count = min(self.block, self.samples - state.kept)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sciprob.pde.functionals import TensorPoints
+from sciprob.pde.functionals import Functionals, TensorPoints
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.columns import Columns, contract
@@ -97,8 +97,7 @@ class _Chord:
     """The factorised linearisation at one field, for many right-hand sides."""
 
     problem: ProblemRows
-    kernels: Sequence[StationaryKernel]
-    at: Jet
+    functionals: list[Functionals]
     factors: tuple[AxisFactors, ...]
     columns: Columns
     rows: list[AnyRows]
@@ -116,17 +115,16 @@ class _Chord:
             dense = [piece * columns.std for row in rows for _, piece in row.pieces(columns, width)]
             identity = torch.eye(columns.count, dtype=dense[0].dtype, device=dense[0].device)
             q, r = torch.linalg.qr(torch.cat([*dense, identity]))
-        return cls(problem, kernels, at, factors, columns, rows, q, r)
+        return cls(problem, functionals, factors, columns, rows, q, r)
 
     def solve(self, u: Jet) -> Tensor:
         """Coefficients `(K,)` of the field v with L v = L u - P(u) and the problem's conditions."""
-        functionals = self.problem.at(self.kernels, self.at)
-        equation = functionals[0]
+        equation = self.functionals[0]
         shifted = equation.of(u) - self.problem.collocation.residual(u)
         if self.problem.changed is not None:
             shifted = shifted + self.problem.changed[0]
-        values = [shifted / equation.std, *whitened(functionals[1:])[1]]
-        flat = [v.reshape(1, *f.shape) for v, f in zip(values, functionals, strict=True)]
+        values = [shifted / equation.std, *whitened(self.functionals[1:])[1]]
+        flat = [v.reshape(1, *f.shape) for v, f in zip(values, self.functionals, strict=True)]
         data = torch.cat([row.project(v)[0][0] for row, v in zip(self.rows, flat, strict=True)])
         right = self.q[: len(data)].mT @ data
         solution: Tensor = torch.linalg.solve_triangular(self.r, right[:, None], upper=True)[:, 0]
@@ -138,8 +136,7 @@ class _Chord:
         points = c.points()
         assert isinstance(points, TensorPoints)
         full = self.columns.scatter(self.columns.std * coefficients)
-        row = self.problem.collocation.conditions_at()[0] if c.conditions else c.equations()
-        entries = {}
+        row, entries = self.functionals[0], {}
         for name in c.derivatives:
             lines = zip(self.factors, points.lines, row.orders(name), strict=True)
             entries[name] = contract(full, [f.at(x, p) for f, x, p in lines]).reshape(-1)

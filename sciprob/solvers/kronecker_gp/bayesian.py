@@ -15,7 +15,7 @@ from sciprob.pde.jet import Jet
 from sciprob.posteriors.ensemble import Ensemble
 from sciprob.priors.kernels.hyperpriors import KernelPrior
 from sciprob.random import Streams, randn
-from sciprob.solvers.hamiltonian import ChainRun, transitions, warm_up
+from sciprob.solvers.hamiltonian import ChainRun, adapted, transitions, warm_up
 from sciprob.solvers.kronecker_gp.candidates import Packed, unpack
 from sciprob.solvers.kronecker_gp.hyperparameters import softened
 from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity
@@ -151,16 +151,7 @@ class KernelSampler:
             target=_ACCEPTANCE,
             depth=_DEPTH,
         )
-        positions, sizes, mass = state.positions.clone(), state.step_sizes.clone(), state.inverse_mass.clone()
-        positions[chain], sizes[chain], mass[chain] = run.positions[-1], run.step_size, run.inverse_mass
-        return replace(
-            state,
-            positions=positions,
-            step_sizes=sizes,
-            inverse_mass=mass,
-            warmed=chain + 1,
-            gradients=state.gradients + run.gradients,
-        )
+        return replace(state, **adapted(state, run))
 
     def _draw(self, state: KernelChains, streams: Streams) -> KernelChains:
         kept = min(state.kept + _BLOCK, self.samples)

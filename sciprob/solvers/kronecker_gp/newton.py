@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciprob.pde.collocation import Collocation
+from sciprob.pde.functionals import Functionals
 from sciprob.pde.jet import Jet
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.solvers.kronecker_gp.conditioning import check_functionals, condition_factored
@@ -33,13 +34,10 @@ class LinearAlgebra:
     null_space: int = 2
     null_std: float = 1e4
 
-    def condition(
-        self, rows: ProblemRows, kernels: Sequence[StationaryKernel], u: Jet | None = None
-    ) -> FactoredConditional:
-        """The process given all rows, linearised at `u` where the equation is nonlinear."""
-        found = rows.at(kernels, u)
-        check_functionals(kernels, found)
-        return condition_factored(kernels, found, "auto", self.cut, self.null_space, self.null_std)
+    def condition(self, kernels: Sequence[StationaryKernel], functionals: Sequence[Functionals]) -> FactoredConditional:
+        """The process given all rows, `ProblemRows.at` the iterate where the equation is nonlinear."""
+        check_functionals(kernels, functionals)
+        return condition_factored(kernels, functionals, "auto", self.cut, self.null_space, self.null_std)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def newton_step(
     """
     c = rows.collocation
     points = c.points()
-    full = algebra.condition(rows, kernels, u).jets(points, c.derivatives)
+    full = algebra.condition(kernels, rows.at(kernels, u)).jets(points, c.derivatives)
     if u is None:
         return NewtonStep(full, relative_residual(rows, full), 1.0, 1.0)
     before, length = relative_residual(rows, u), 1.0

@@ -97,19 +97,20 @@ def fit(
     settled: bool,
 ) -> Fit:
     """Condition on all rows, linearised at `u`, and score."""
-    process = algebra.condition(rows, kernels, u)
+    functionals = rows.at(kernels, u)
+    process = algebra.condition(kernels, functionals)
     held = held_out(process, rows.collocation) if rows.known_between else None
     amplitude = math.sqrt(float(process.chi_square))
     spread = None
     if held is not None and not rows.noisy:
-        own = rows.at(kernels, u)[1 : 1 + len(rows.collocation.conditions)]
+        own = functionals[1 : 1 + len(rows.collocation.conditions)]
         spread = spread_of(process, rows.collocation, [float(row.std.amax()) for row in own])
     evidence, factor = float(process.log_evidence), 1.0 if rows.noisy else max(amplitude, spread or 0.0)
     expected = factor * relative_std(process, rows.collocation)
     score = expected
     if choice == "evidence":
         with torch.no_grad():
-            score = -float(evidence_of_data(algebra, kernels, rows.at(kernels, u)))
+            score = -float(evidence_of_data(algebra, kernels, functionals))
     settings, tensors = describe_conditional(process)
     return Fit(
         label,
