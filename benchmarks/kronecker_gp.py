@@ -1,6 +1,7 @@
 """Spectral-mixture Gaussian processes on high-frequency and multi-scale PDEs, beside their alternatives.
 
-    python benchmarks/kronecker_gp.py [--quick] [--threads N] [--training SECONDS] [--only WORD] [--json PATH]
+    python benchmarks/kronecker_gp.py [--quick] [--threads N] [--training SECONDS] [--only PART] [--case START ...]
+        [--json PATH]
 
 All methods get the equation, the source and the boundary values; errors are relative, in L2, on grids much denser
 than the nodes and not aligned with them. `sm-gp` runs with its defaults. The published trainer and the network
@@ -41,10 +42,11 @@ from sciprob.solvers.kronecker_gp.published import PublishedModel, PublishedStat
 
 
 class Table:
-    """Rows for the JSON file, printed as they come."""
+    """Rows for the JSON file, printed as they come and kept safe after each."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.path = path
         self.versions = {name: module.__version__ for name, module in (("torch", torch), ("numpy", np))}
         self.versions |= {"python": platform.python_version(), "deepxde": "present" if PRESENT else "absent"}
         print(f"torch {torch.__version__} with {torch.get_num_threads()} threads, deepxde {self.versions['deepxde']}")
@@ -67,6 +69,8 @@ class Table:
         shown = "absent" if value is None else f"{value:.3g}"
         clock = "" if times is None else f"{seconds:8.2f} {processor:10.2f}"
         print(f"{case[:40]:40} {method:10} {metric:34} {shown:>10} {unit:6} {clock}", flush=True)
+        if self.path:
+            self.path.write_text(json.dumps(self.rows, indent=1))
 
 
 def timed(action: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
@@ -210,14 +214,15 @@ def main() -> None:
         "--training", type=float, help="processor seconds for each trained method (default 600, quick 5)"
     )
     parser.add_argument("--only", default="", help="paper, random, scaling, batch, cube: this part alone")
+    parser.add_argument("--case", nargs="+", default=[""], help="starts of names: these of the paper's problems alone")
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()
     pin(options.threads)
-    quick, table = options.quick, Table()
+    quick, table = options.quick, Table(options.json)
     budget = options.training or (5.0 if quick else 600.0)
     warm_up()
     parts: dict[str, Callable[[], None]] = {
-        "paper": lambda: bench_paper(table, budget),
+        "paper": lambda: bench_paper(table, tuple(options.case), budget),
         "random": lambda: bench_random(table, 3 if quick else 12),
         "scaling": lambda: bench_scaling(table, _sizes(quick)),
         "batch": lambda: [bench_batch(table, case, 64) for case in paper_cases()[: 1 if quick else 7 : 6]],
@@ -226,12 +231,10 @@ def main() -> None:
     for name, part in parts.items():
         if options.only in ("", name):
             part()
-    if options.json:
-        options.json.write_text(json.dumps(table.rows, indent=1))
 
 
-def bench_paper(table: Table, budget: float) -> None:
-    for case in paper_cases():
+def bench_paper(table: Table, starts: tuple[str, ...], budget: float) -> None:
+    for case in (case for case in paper_cases() if case.name.startswith(starts)):
         bench_sm_gp(table, case)
         bench_published(table, case, budget)
         bench_peers(table, case, budget)
