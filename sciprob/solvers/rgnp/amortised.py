@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sciprob.solvers.rgnp.calibration import conformal_factor, field_scores, tem
 from sciprob.solvers.rgnp.field_law import SurrogateLaw, infer_from_field
 from sciprob.solvers.rgnp.inputs import OutsideBoxWarning, check_data, field_columns
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
+from sciprob.solvers.rgnp.observation_map import ObservationMap, ObservationSettings, train_observation_map
 from sciprob.solvers.rgnp.process import FieldProcess
 from sciprob.solvers.rgnp.surrogate import SurrogateOperator
 
@@ -28,7 +29,32 @@ class Amortised(FieldProcess):
     """The trained map of a family, to use: predict, condition, infer, calibrate, save.
 
     Fields and shapes are those of `FieldProcess`.
+
+    Args:
+        inverse: A map from noisy values to parameters, that joins the proposal of `infer`; see `with_inverse`.
     """
+
+    inverse: ObservationMap | None = None
+
+    def with_inverse(
+        self,
+        *,
+        generator: torch.Generator,
+        settings: ObservationSettings | None = None,
+        report: Callable[[int, float], None] | None = None,
+    ) -> Amortised:
+        """A copy with an inverse map, trained on this map's mean as it is: simulated data, no equation solved.
+
+        Args:
+            generator: Randomness of the training.
+            settings: Of network and training; the defaults take a minute or two on one core.
+            report: Called as `report(step, loss)` after each step.
+
+        Raises:
+            ConfigError: If the family has no unknown.
+        """
+        chosen = ObservationSettings() if settings is None else settings
+        return replace(self, inverse=train_observation_map(self.family, self.mean, chosen, generator, report))
 
     def infer(
         self,
@@ -54,7 +80,7 @@ class Amortised(FieldProcess):
             generator: Randomness.
             samples: Members of the result.
             fields: Which fields are the columns of y; by default all.
-            guess: A Gaussian of z in unit scale, as an inverse map gives, that joins the proposal.
+            guess: A Gaussian of z in unit scale that joins the proposal; by default that of `inverse`, if there is one.
 
         Raises:
             ShapeError: If y does not fit points and fields.
@@ -66,9 +92,18 @@ class Amortised(FieldProcess):
         _, w, x = self._one(centre, w, x)
         y, noise = check_data(x, y.to(x), sigma, len(columns))
         law = SurrogateLaw(self, x, w, tuple(columns))
+        if guess is None and self.inverse is not None and len(x):
+            guess = self.inverse(x, *self._all_fields(y, noise, columns), w)
         found = infer_from_field(law, y.flatten(), noise.flatten(), samples=samples, generator=generator, guess=guess)
         found.meta |= {"problem": self.family.name, "solver": "rgnp"}
         return found
+
+    def _all_fields(self, y: Tensor, noise: Tensor, columns: list[int]) -> tuple[Tensor, Tensor]:
+        """Values and noise `(m, fields)`; infinite noise says what is not observed."""
+        values = y.new_zeros(len(y), self.family.n_fields)
+        sigma = torch.full_like(values, torch.inf)
+        values[:, columns], sigma[:, columns] = y, noise
+        return values, sigma
 
     def calibrate(self, z: Tensor, w: Tensor, x: Tensor, u: Tensor, confidence: float | None = None) -> Amortised:
         """A copy whose standard deviations are fitted to reference solutions.

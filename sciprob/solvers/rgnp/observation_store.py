@@ -1,57 +1,50 @@
-"""An observation map on disk: one safetensors file with its settings in the header, no pickle."""
+"""An observation map as tensors and plain words, for the files of the amortised map it belongs to."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from torch import Tensor
 
 from sciprob.config import from_mapping, to_mapping
-from sciprob.errors import ConfigError, DataError
+from sciprob.errors import ConfigError
 from sciprob.problems.family import ProblemFamily
-from sciprob.solvers.checkpoint import read_tensors, write_tensors
 from sciprob.solvers.rgnp.gicnet import GICShape
 from sciprob.solvers.rgnp.observation_map import ObservationMap, ObservationSettings
 
-_FORMAT = "sciprob-observation-map-1"
+_PREFIX = "inverse."
 
 
-def save_observation_map(model: ObservationMap, path: str | Path) -> Path:
-    """Write a map; a kill at any moment leaves the old or the new file."""
+def pack_observation_map(model: ObservationMap) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Its tensors, under names that start with `inverse.`, and what it is built from."""
     inverse = model.inverse
-    built = {"shape": to_mapping(inverse.network.shape), "rank": inverse.rank, "floor": inverse.floor}
-    header = {"format": _FORMAT, "family": model.family.name, "settings": json.dumps(built)}
-    write_tensors(Path(path), {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, header)
-    return Path(path)
+    words = {"shape": to_mapping(inverse.network.shape), "rank": inverse.rank, "floor": inverse.floor}
+    return {_PREFIX + name: tensor for name, tensor in model.state_dict().items()}, words
 
 
-def load_observation_map(path: str | Path, family: ProblemFamily) -> ObservationMap:
-    """Read a map, onto the CPU, for the family it was trained on.
+def unpack_observation_map(
+    tensors: Mapping[str, Tensor], words: Mapping[str, Any], family: ProblemFamily, where: str
+) -> ObservationMap:
+    """The map again, on the device of its tensors, for the family it was trained on.
+
+    Args:
+        tensors: Those of `pack_observation_map`, others may be among them.
+        words: Its words.
+        family: Equation, domain, parameters.
+        where: What to call the place of the words in messages.
 
     Raises:
-        DataError: If the file is missing, damaged or something else.
-        ConfigError: If it belongs to another family.
+        ConfigError: If the tensors do not fit family and words.
     """
+    own = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
+    shape = from_mapping(GICShape, words["shape"], where)
+    settings = ObservationSettings(shape=shape, rank=words["rank"], floor=words["floor"])
+    model = ObservationMap(family, torch.ones(family.n_fields, dtype=torch.float64), settings, torch.Generator())
     try:
-        tensors, header = read_tensors(Path(path))
-    except (SafetensorError, OSError) as error:
-        message = f"`{path}` is not a readable observation map ({error}); train and save it again."
-        raise DataError(message) from error
-    if header.get("format") != _FORMAT:
-        message = f"`{path}` has format {header.get('format')!r}, this version reads {_FORMAT!r}; train it again."
-        raise DataError(message)
-    if header["family"] != family.name:
-        message = f"`{path}` was trained on the family `{header['family']}`, got `{family.name}`; load it with its own."
-        raise ConfigError(message)
-    built = json.loads(header["settings"])
-    shape = from_mapping(GICShape, built["shape"], f"the header of {path}")
-    settings = ObservationSettings(shape=shape, rank=built["rank"], floor=built["floor"])
-    model = ObservationMap(family, tensors["scale"], settings, torch.Generator())
-    try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(own)
     except RuntimeError as error:
-        message = f"the network in `{path}` does not fit the family `{family.name}`; load it with its own."
+        message = f"the inverse map of {where} does not fit the family `{family.name}`; load it with its own family."
         raise ConfigError(message) from error
     return model.requires_grad_(requires_grad=False)

@@ -19,6 +19,7 @@ from sciprob.problems.registry import build_kind
 from sciprob.solvers.checkpoint import write_tensors
 from sciprob.solvers.rgnp.laplace import LaplaceCovariance
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
+from sciprob.solvers.rgnp.observation_store import pack_observation_map, unpack_observation_map
 from sciprob.solvers.runfolder import write_json
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def save_amortised(amortised: Amortised, folder: Path) -> Path:
 
     tensors = {f"network.{name}": tensor for name, tensor in amortised.network.state_dict().items()}
     tensors |= {"vectors": amortised.covariance.vectors, "eigenvalues": amortised.covariance.eigenvalues}
+    inverse: dict[str, Any] = {}
+    if amortised.inverse is not None:
+        more, inverse = pack_observation_map(amortised.inverse)
+        tensors |= more
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     scratch = folder / "tensors.safetensors"
     write_tensors(scratch, tensors, {})
@@ -47,6 +52,7 @@ def save_amortised(amortised: Amortised, folder: Path) -> Path:
         "sha256": digest,
         "family": dict(amortised.family.config) or {"name": amortised.family.name},
         "network": to_mapping(amortised.shape),
+        "inverse": inverse,
         "precision": amortised.covariance.precision,
         "temperature": amortised.temperature,
         "bands": {repr(confidence): factor for confidence, factor in amortised.bands.items()},
@@ -79,7 +85,9 @@ def load_amortised(folder: str | Path, family: ProblemFamily | None = None) -> A
         raise ConfigError(message) from error
     covariance = LaplaceCovariance(tensors["vectors"], tensors["eigenvalues"], words["precision"])
     bands = {float(confidence): factor for confidence, factor in words["bands"].items()}
-    return Amortised(built, shape, network, covariance, words["temperature"], bands, words["meta"])
+    where = f"[inverse] of {_MODEL}"
+    inverse = unpack_observation_map(tensors, found, built, where) if (found := words.get("inverse")) else None
+    return Amortised(built, shape, network, covariance, words["temperature"], bands, words["meta"], inverse)
 
 
 def new_network(family: ProblemFamily, shape: NetworkShape, generator: torch.Generator) -> PointNetwork:

@@ -23,6 +23,8 @@ from sciprob.problems.problem import Problem
 from sciprob.solvers.rgnp import Amortised
 from sciprob.solvers.rgnp import process as process_module
 from sciprob.solvers.rgnp.amortised import OutsideBoxWarning
+from sciprob.solvers.rgnp.gicnet import GICShape
+from sciprob.solvers.rgnp.observation_map import ObservationSettings
 from sciprob.testing import OperatorConformance
 
 
@@ -236,3 +238,27 @@ def test_inference_takes_any_number_of_points() -> None:
         assert ((truth - posterior.mean).abs() < 4 * posterior.std).all()
     prior_std = 2 / 12**0.5
     assert posterior.std.mean() < 0.5 * prior_std
+
+
+def test_a_map_saved_with_its_inverse_map_infers_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+    shape = GICShape(channels=4, grid=10, lifts=2, convolutions=2, width=16)
+    settings = ObservationSettings(shape=shape, batch=16, most_points=40, steps=60, rate=5e-3)
+    model = trained().with_inverse(generator=seeded(5), settings=settings)
+    model.save(tmp_path / "map")
+    _, w, x, y = noisy_problem(model)
+    torch.save({"w": w, "x": x, "y": y}, tmp_path / "data.pt")
+    script = """
+import sys, torch, sciprob
+folder = sys.argv[1]
+at = torch.load(folder + "/data.pt", weights_only=True)
+model = sciprob.load_amortised(folder + "/map")
+found = model.infer(at["x"], at["y"], 0.01, at["w"], generator=torch.Generator().manual_seed(6), samples=50)
+torch.save({"samples": found.samples, "weights": found.weights}, folder + "/found.pt")
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    here = model.infer(x, y, 0.01, w, generator=seeded(6), samples=50)
+    assert torch.equal(found["samples"], here.samples)
+    assert torch.equal(found["weights"], here.weights)
+    without = trained().infer(x, y, 0.01, w, generator=seeded(6), samples=50)
+    assert not torch.equal(without.samples, here.samples)  # the inverse map does take part
