@@ -8,6 +8,7 @@ Covariances depend on the model alone and keep its batch; means take the batch o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -83,9 +84,22 @@ def kalman_filter(model: StateSpace, values: Tensor, noise_variance: Tensor, obs
 
 def smooth(model: StateSpace, filtered: Filtered) -> tuple[Tensor, Tensor]:
     """Mean `(*batch, n)` and variance of the first component given all values; the variance has the model's batch."""
+    means, variances = [], []
+    for i, score, information in backward_terms(model, filtered):
+        row = filtered.row[i]
+        means.append(filtered.mean[i][..., 0] + (row * score).sum(-1))
+        reduced = (row[..., None, :] @ information @ row[..., None]).squeeze(-1).squeeze(-1)
+        variances.append(row[..., 0] - reduced)
+    return torch.stack(means[::-1], dim=-1), torch.stack(variances[::-1], dim=-1)
+
+
+def backward_terms(model: StateSpace, filtered: Filtered) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Step, score r and information N of the values from this step on, from the last step to the first.
+
+    With the predicted moments m, P of a step, the smoothed ones are m + P r and P - P N P.
+    """
     score = torch.zeros_like(model.initial[..., 0])
     information = torch.zeros_like(model.initial)
-    means, variances = [], []
     for i in range(len(filtered.mean) - 1, -1, -1):
         row, variance, innovation = filtered.row[i], filtered.variance[i], filtered.innovation[i]
         if variance is not None and innovation is not None:
@@ -96,13 +110,10 @@ def smooth(model: StateSpace, filtered: Filtered) -> tuple[Tensor, Tensor]:
             # L^T N L + e e^T / S with L = I - g e^T touches the first row and column only
             first = _add_to_first(-by_gain, corner / 2)
             information = _add_to_cross(information, first)
-        means.append(filtered.mean[i][..., 0] + (row * score).sum(-1))
-        reduced = (row[..., None, :] @ information @ row[..., None]).squeeze(-1).squeeze(-1)
-        variances.append(row[..., 0] - reduced)
+        yield i, score, information
         matrix = model.matrix[..., int(model.which[i]), :, :]
         score = (matrix.mT @ score[..., None]).squeeze(-1)
         information = matrix.mT @ information @ matrix
-    return torch.stack(means[::-1], dim=-1), torch.stack(variances[::-1], dim=-1)
 
 
 def _add_to_first(vector: Tensor, amount: Tensor) -> Tensor:

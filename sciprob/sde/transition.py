@@ -32,21 +32,46 @@ class Transition:
 
 def transition(steps: Tensor, rates: Tensor, weights: Tensor, reversion: Tensor, scale: Tensor) -> Transition:
     """Transitions over `steps (n,)`, at least 0; `weights (*batch, K)`, `reversion` and `scale (*batch,)`, float64."""
-    batch = broadcast_shapes(weights.shape[:-1], reversion.shape, scale.shape)
-    weights, scale = weights.expand(*batch, -1), scale.expand(batch)
-    theta, h = reversion.expand(batch)[..., None], steps[:, None]
+    weights, theta, scale = _expand(weights, reversion, scale)
+    h = steps[:, None]
     exponents, degrees, quotient = _basis(rates, theta)
-    root = (2 * rates).sqrt()
     gram = _gram(exponents[..., None, :], degrees, h[..., None])
-    count = len(rates)
-    own = torch.eye(count, exponents.shape[-1], dtype=h.dtype, device=h.device)
-    # rows of the response of (x, y) to a unit impulse of W, in the basis of exponentials
-    x_row = scale[..., None] * (weights[..., None, :] @ (own - theta[..., None] * quotient)).squeeze(-2)
-    response = torch.cat([x_row[..., None, :], (root[:, None] * own).expand(*x_row.shape[:-1], *own.shape)], dim=-2)
-    response = response.unsqueeze(-3)
+    response = _response(rates, weights, theta, scale, quotient)
     noise = response @ gram @ response.mT
     matrix = _matrix(h, rates, weights, theta, scale, quotient, exponents)
     return Transition(matrix, (noise + noise.mT) / 2)
+
+
+def noise_root(steps: Tensor, rates: Tensor, weights: Tensor, reversion: Tensor, scale: Tensor) -> Tensor:
+    """Roots L of the noise covariances L L^T of `transition`, `(*batch, n, K + 1, rank)`.
+
+    Differentiable in weights and scale, which a factorisation of the nearly singular covariance is not;
+    not in the reversion. Directions below 1e-15 of the largest are left out.
+    """
+    weights, theta, scale = _expand(weights, reversion.detach(), scale)
+    exponents, degrees, quotient = _basis(rates, theta)
+    gram = _gram(exponents[..., None, :], degrees, steps[:, None, None])
+    size = gram.diagonal(dim1=-2, dim2=-1).sqrt()
+    safe = torch.where(size > 0, size, torch.ones_like(size))
+    values, vectors = torch.linalg.eigh(gram / (safe[..., :, None] * safe[..., None, :]))
+    kept = values > 1e-15 * values[..., -1:]
+    rank = int(kept.sum(-1).max()) if kept.numel() else 0
+    values = torch.where(kept, values, torch.zeros_like(values))[..., values.shape[-1] - rank :]
+    root = safe[..., :, None] * vectors[..., vectors.shape[-1] - rank :] * values.sqrt()[..., None, :]
+    return _response(rates, weights, theta, scale, quotient) @ root
+
+
+def _expand(weights: Tensor, reversion: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    batch = broadcast_shapes(weights.shape[:-1], reversion.shape, scale.shape)
+    return weights.expand(*batch, -1), reversion.expand(batch)[..., None], scale.expand(batch)
+
+
+def _response(rates: Tensor, weights: Tensor, theta: Tensor, scale: Tensor, quotient: Tensor) -> Tensor:
+    """Rows of the response of (x, y) to a unit impulse of W, in the basis of exponentials: `(*batch, 1, K + 1, m)`."""
+    own = torch.eye(len(rates), quotient.shape[-1], dtype=rates.dtype, device=rates.device)
+    x_row = scale[..., None] * (weights[..., None, :] @ (own - theta[..., None] * quotient)).squeeze(-2)
+    y_rows = ((2 * rates).sqrt()[:, None] * own).expand(*x_row.shape[:-1], *own.shape)
+    return torch.cat([x_row[..., None, :], y_rows], dim=-2).unsqueeze(-3)
 
 
 def _matrix(
