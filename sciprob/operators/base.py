@@ -34,6 +34,7 @@ class Capability(enum.Enum):
     GAUSSIAN_NOISE = "Gaussian noise"
     FAMILY = "a family of problems (`sciprob fit`)"
     COLLOCATION = "an equation on a box (collocation)"
+    PATH = "a path of a stochastic differential equation"
 
 
 class ForwardOperator(nn.Module):

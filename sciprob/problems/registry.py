@@ -42,6 +42,8 @@ _MODULES = {
     "disk-family": "sciprob.problems.family_disk",
     "poisson-family": "sciprob.problems.family_poisson",
     "steady-heat-source": "sciprob.problems.collocation_source",
+    "fractional-path": "sciprob.problems.fractional",
+    "fractional-series": "sciprob.problems.fractional_series",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }
