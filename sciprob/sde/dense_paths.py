@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ConvergenceError
-from sciprob.sde.affine import AffineSDE
+from sciprob.sde.gaussian_paths import GaussianPath
 from sciprob.sde.path_data import PathData
 from sciprob.sde.sampling import sample_gaussian
 
 
 class DensePathPosterior:
-    """Posterior of an affine equation with fractional noise given data, without approximating the noise.
+    """Posterior of a Gaussian path (`AffineSDE`, `MultifractionalPath`, `NoiseSeries`) without approximation.
 
     Args:
         sde: Prior of the paths; its batch broadcasts with that of the values.
@@ -26,7 +26,7 @@ class DensePathPosterior:
         UnsupportedProblemError: If the prior has no closed covariance; see `AffineSDE.covariance`.
     """
 
-    def __init__(self, sde: AffineSDE, data: PathData) -> None:
+    def __init__(self, sde: GaussianPath, data: PathData) -> None:
         self.sde, self.data = sde, data
         covariance = sde.covariance(data.times, data.times) + torch.diag_embed(data.noise_variance)
         self._root, info = torch.linalg.cholesky_ex(covariance)

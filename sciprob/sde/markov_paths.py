@@ -8,19 +8,20 @@ from torch import Tensor
 from sciprob.errors import ConfigError
 from sciprob.random import randn
 from sciprob.sde.affine import AffineSDE
+from sciprob.sde.gaussian_paths import MultifractionalPath
 from sciprob.sde.kalman import Filtered, StateSpace, kalman_filter, smooth
 from sciprob.sde.markov import MarkovNoise, markov_noise
 from sciprob.sde.parameters import check_times
 from sciprob.sde.path_data import PathData
-from sciprob.sde.transition import transition
+from sciprob.sde.states import noise_of, path_states
 from sciprob.spaces.shapes import broadcast_shapes
 
 
 class MarkovPathPosterior:
     """Exact posterior of an affine equation whose noise is a `MarkovNoise`, by Kalman filter and smoother.
 
-    Costs O(n K^3) for n times and K rates, without a solve; any drift sign, both kinds of noise. How far it is from
-    fractional noise is `noise.path_error`.
+    Costs O(n K^3) for n times and K rates, without a solve; any drift sign, both kinds of noise, and a Hurst index that
+    changes (type II, value form). How far it is from fractional noise is `noise.path_error`.
 
     Args:
         sde: Prior of the paths; its batch broadcasts with that of the values.
@@ -33,15 +34,23 @@ class MarkovPathPosterior:
         DataError: If an exact value repeats what is known exactly.
     """
 
-    def __init__(self, sde: AffineSDE, data: PathData, rates: Tensor, *, horizon: float | None = None) -> None:
+    def __init__(
+        self, sde: AffineSDE | MultifractionalPath, data: PathData, rates: Tensor, *, horizon: float | None = None
+    ) -> None:
         self.sde, self.data = sde, data
         self.horizon = float(data.times[-1]) if horizon is None else horizon
-        p = sde.parameters
-        self.noise: MarkovNoise = markov_noise(
-            p["hurst"], rates, horizon=self.horizon, kind=sde.kind, normalisation=sde.normalisation
-        )
+        self.rates = rates
         self._residual = data.values.double() - sde.mean(data.times)
         self._filtered = self._filter(self._model(data.times), self._residual, list(range(len(data.times))))
+
+    @property
+    def noise(self) -> MarkovNoise:
+        """The approximation of the noise, with one index for each observed time where H changes."""
+        if isinstance(self.sde, AffineSDE):
+            return noise_of(self.sde, self.rates, self.horizon)
+        hurst = self.sde.hurst(self.data.times.double())
+        normalisation = self.sde.normalisation
+        return markov_noise(hurst, self.rates, horizon=self.horizon, kind="II", normalisation=normalisation)
 
     @property
     def log_evidence(self) -> Tensor:
@@ -87,25 +96,7 @@ class MarkovPathPosterior:
         return every, observed, order.argsort()[count:]
 
     def _model(self, times: Tensor) -> StateSpace:
-        p, noise = self.sde.parameters, self.noise
-        steps = torch.cat([times[:1], times.diff()]).double()
-        # steps that differ by the rounding of the times share one transition
-        keys = (steps / (16 * torch.finfo(torch.float64).eps * self.horizon)).round()
-        _, which = keys.unique(return_inverse=True)
-        chosen = torch.zeros(int(which.max()) + 1, dtype=steps.dtype, device=steps.device).scatter(0, which, steps)
-        moves = transition(chosen, noise.rates, noise.weights, p["reversion"], p["scale"])
-        size = len(noise.rates) + 1
-        initial = torch.nn.functional.pad(self._initial_rates(), (1, 0, 1, 0))
-        start = torch.zeros(size, size, dtype=torch.float64, device=steps.device)
-        start[0, 0] = 1.0
-        initial = initial + p["initial_std"].square()[..., None, None] * start
-        return StateSpace(moves.matrix, moves.noise, which, initial)
-
-    def _initial_rates(self) -> Tensor:
-        """Covariance of sqrt(2 gamma_k) y_k(0)."""
-        g = self.noise.rates
-        stationary = 2 * (g[:, None] * g).sqrt() / (g[:, None] + g)
-        return stationary if self.sde.kind == "I" else torch.zeros_like(stationary)
+        return path_states(self.sde, self.rates, times, self.horizon)
 
 
 def _simulate(model: StateSpace, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
