@@ -26,6 +26,7 @@ from sciprob.operators.store import describe, restore
 from sciprob.posteriors import (
     Ensemble,
     GaussianPosterior,
+    PathPosterior,
     Posterior,
     ProcessPosterior,
     SamplerPosterior,
@@ -124,6 +125,7 @@ def _describe(posterior: Posterior) -> Described:
         return settings | {"saved_from": "SamplerPosterior"}, tensors
     writers: dict[type[Posterior], Any] = {
         GaussianPosterior: _gaussian,
+        PathPosterior: _gaussian,
         ProcessPosterior: _gaussian,
         TransformedPosterior: _transformed,
         Ensemble: _ensemble,
@@ -169,7 +171,7 @@ def _restore(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Post
         base = _restore(settings["base"], _inside("base.", tensors))
         assert isinstance(base, GaussianPosterior)
         return TransformedPosterior(base, from_settings(settings["transform"], base.space, space), space, meta)
-    if name not in ("GaussianPosterior", "ProcessPosterior"):
+    if name not in ("GaussianPosterior", "PathPosterior", "ProcessPosterior"):
         message = f"unknown class of posterior {name!r} in a saved file; update sciprob or save it again."
         raise DataError(message)
     root: Any = None
@@ -180,6 +182,8 @@ def _restore(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Post
         assert isinstance(space, GridSpace)
         derivative = {"name_of_derivative": root.derivative, "scale": root.scale}
         return ProcessPosterior(space, root.process, meta=meta, variance=variance, **derivative)
+    if name == "PathPosterior":
+        return PathPosterior(space, root.conditional, mean=tensors["mean"], variance=variance, meta=meta)
     return GaussianPosterior(space, mean=tensors["mean"], root=root, variance=variance, draws=draws, meta=meta)
 
 

@@ -21,6 +21,7 @@ _HOMES = {
     "kronecker": "sciprob.operators.kronecker",
     "kronecker-gp-root": "sciprob.solvers.kronecker_gp.root",
     "low-rank-root": "sciprob.operators.low_rank",
+    "path-root": "sciprob.posteriors.path",
     "grid-matern-root": "sciprob.priors.grid_matern",
     "fe-matern-root": "sciprob.priors.fe_matern",
 }

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ConvergenceError
+from sciprob.random import randn
 from sciprob.sde.gaussian_paths import GaussianPath
 from sciprob.sde.path_data import PathData
-from sciprob.sde.sampling import sample_gaussian
+from sciprob.sde.sampling import gaussian_root
 
 
 class DensePathPosterior:
@@ -35,6 +36,7 @@ class DensePathPosterior:
             raise ConvergenceError(message, sample=int(info.flatten().nonzero()[0]))
         residual = data.values.double() - sde.mean(data.times)
         self._white = torch.linalg.solve_triangular(self._root, residual[..., None], upper=False)
+        self._prior_root: tuple[tuple[float, ...], Tensor] | None = None  # of the times of the last draw
 
     @property
     def log_evidence(self) -> Tensor:
@@ -52,9 +54,35 @@ class DensePathPosterior:
 
     def sample(self, times: Tensor, *, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Joint draws of x at `times`, `(*shape, *batch, m)`, float64."""
-        mean, covariance = self._moments(times)
-        covariance = covariance.expand(*mean.shape, mean.shape[-1])
-        return mean + sample_gaussian(covariance, generator=generator, shape=shape)
+        mean = self.at(times)[0]
+        white = randn((*shape, *mean.shape[:-1], self.white_size(times)), mean.detach(), generator)
+        return mean + self.deviation(times, white)
+
+    def white_size(self, times: Tensor) -> int:
+        """Number of white variables behind a path at `times`; see `deviation`."""
+        return len(self._union(times)[0]) + len(self.data.times)
+
+    def deviation(self, times: Tensor, white: Tensor) -> Tensor:
+        """Path minus mean, linear in `white (*shape, *batch, white_size)`, whose standard normal draws give exact ones.
+
+        A draw of the prior, minus what the data would have said of it (Matheron's rule); unlike a root of the posterior
+        covariance this stays well conditioned however exact the data are.
+        """
+        every, wanted, seen = self._union(times)
+        key = tuple(every.tolist())
+        if self._prior_root is None or self._prior_root[0] != key:
+            self._prior_root = key, gaussian_root(self.sde.covariance(every, every))
+        prior = (self._prior_root[1] @ white[..., : len(every), None]).squeeze(-1)
+        missed = prior[..., seen] + self.data.noise_variance.sqrt() * white[..., len(every) :]
+        half = torch.linalg.solve_triangular(self._root, missed[..., None], upper=False)
+        weights = torch.linalg.solve_triangular(self._root.mT, half, upper=True)
+        correction: Tensor = (self.sde.covariance(times, self.data.times) @ weights).squeeze(-1)
+        return prior[..., wanted] - correction
+
+    def _union(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Wanted and observed times together, each once, and where either are."""
+        every, index = torch.cat([times.double(), self.data.times.double()]).unique(return_inverse=True)
+        return every, index[: len(times)], index[len(times) :]
 
     def _moments(self, times: Tensor) -> tuple[Tensor, Tensor]:
         cross = self.sde.covariance(self.data.times, times)

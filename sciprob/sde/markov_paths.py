@@ -71,15 +71,30 @@ class MarkovPathPosterior:
         A draw of the prior, corrected by the smoothed mean of what it misses of the data (Durbin and Koopman,
         Biometrika 89 (2002)).
         """
+        batch = broadcast_shapes(self._residual.shape[:-1], self._model(self.data.times).initial.shape[:-2])
+        white = randn((*shape, *batch, self.white_size(times)), self._residual.detach(), generator)
+        return self.at(times)[0] + self.deviation(times, white)
+
+    def white_size(self, times: Tensor) -> int:
+        """Number of white variables behind a path at `times`; see `deviation`."""
+        n, m = len(self.data.times), len(times)
+        size = self._model(self.data.times[:1]).initial.shape[-1]
+        return (n + m + 1) * size + n
+
+    def deviation(self, times: Tensor, white: Tensor) -> Tensor:
+        """Path minus mean, linear in `white (*shape, *batch, white_size)`, whose standard normal draws give exact ones.
+
+        A draw of the prior, minus the smoothed mean of what the data would have said of it.
+        """
         every, observed, rows = self._merge(times)
         model = self._model(every)
-        batch = broadcast_shapes(self._residual.shape[:-1], model.initial.shape[:-2])
-        prior = _simulate(model, (*shape, *batch), generator)
+        count = len(self.data.times)
+        moves, errors = white[..., :-count], white[..., -count:]
+        prior = _simulate(model, moves.unflatten(-1, (len(every) + 1, -1)))
         seen = [i for i, column in enumerate(observed) if column is not None]
-        error = randn((*shape, *batch, len(seen)), self._residual.detach(), generator)
-        missed = self._residual - prior[..., seen] - error * self.data.noise_variance.sqrt()
+        missed = prior[..., seen] + errors * self.data.noise_variance.sqrt()
         correction, _ = smooth(model, self._filter(model, missed, observed))
-        return prior[..., rows] + correction[..., rows] + self.sde.mean(times)
+        return prior[..., rows] - correction[..., rows]
 
     def _filter(self, model: StateSpace, residual: Tensor, observed: list[int | None] | list[int]) -> Filtered:
         return kalman_filter(model, residual, self.data.noise_variance, list(observed))
@@ -99,14 +114,13 @@ class MarkovPathPosterior:
         return path_states(self.sde, self.rates, times, self.horizon)
 
 
-def _simulate(model: StateSpace, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """First component of draws of the prior, `(*shape, n)`."""
-    roots, size = _root(model.noise), model.initial.shape[-1]
-    white = randn((len(model.which) + 1, *shape, size), model.initial.detach(), generator)
-    state = (_root(model.initial) @ white[0][..., None]).squeeze(-1)
+def _simulate(model: StateSpace, white: Tensor) -> Tensor:
+    """First component of a path of the prior, `(*shape, n)`, from `white (*shape, n + 1, size)`."""
+    roots = _root(model.noise)
+    state = (_root(model.initial) @ white[..., 0, :, None]).squeeze(-1)
     path = []
     for i, step in enumerate(model.which.tolist()):
-        moved = model.matrix[..., step, :, :] @ state[..., None] + roots[..., step, :, :] @ white[i + 1][..., None]
+        moved = model.matrix[..., step, :, :] @ state[..., None] + roots[..., step, :, :] @ white[..., i + 1, :, None]
         state = moved.squeeze(-1)
         path.append(state[..., 0])
     return torch.stack(path, dim=-1)

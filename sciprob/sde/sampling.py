@@ -73,6 +73,18 @@ def sample_fbm(
 def sample_gaussian(covariance: Tensor, *, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
     """Centred Gaussian vectors with any covariance `(*batch, n, n)` by Cholesky: `(*shape, *batch, n)`, O(n^3).
 
+    Raises:
+        ConvergenceError: If the covariance is not positive semi-definite.
+    """
+    root = gaussian_root(covariance)
+    white = randn((*shape, *root.shape[:-1]), covariance.detach(), generator)
+    paths: Tensor = (root @ white.unsqueeze(-1)).squeeze(-1)
+    return paths
+
+
+def gaussian_root(covariance: Tensor) -> Tensor:
+    """L with L L^T = covariance `(*batch, n, n)`, by Cholesky.
+
     Entries of zero variance (a path at its start) are zero. Others get a jitter of 1e-14 of their
     variance, which rounding of nearly coincident times needs.
 
@@ -91,6 +103,5 @@ def sample_gaussian(covariance: Tensor, *, generator: torch.Generator, shape: tu
             f"(number {sample}); check its times and Hurst indices."
         )
         raise ConvergenceError(message, sample=sample)
-    white = randn((*shape, *deviation.shape), covariance.detach(), generator)
-    paths: Tensor = (factor @ white.unsqueeze(-1)).squeeze(-1) * deviation
-    return paths
+    root: Tensor = factor * deviation.unsqueeze(-1)
+    return root

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from sciprob.solvers.baselines.laplace import Laplace as Laplace
     from sciprob.solvers.baselines.nuts import NUTS as NUTS
     from sciprob.solvers.baselines.pcn import PCN as PCN
+    from sciprob.solvers.kalman.solver import Kalman as Kalman
     from sciprob.solvers.kronecker_gp.solver import SpectralMixtureGP as SpectralMixtureGP
     from sciprob.solvers.rgnp.solver import RandomGridNeuralProcess as RandomGridNeuralProcess
 
-__all__ = ["NUTS", "PCN", "SOLVERS", "Gaussian", "Laplace", "RandomGridNeuralProcess"]
+__all__ = ["NUTS", "PCN", "SOLVERS", "Gaussian", "Kalman", "Laplace", "RandomGridNeuralProcess"]
 
 _MODULES = {
     "gaussian": ("sciprob.solvers.baselines.gaussian", "Gaussian"),
     "laplace": ("sciprob.solvers.baselines.laplace", "Laplace"),
     "pcn": ("sciprob.solvers.baselines.pcn", "PCN"),
     "nuts": ("sciprob.solvers.baselines.nuts", "NUTS"),
+    "kalman": ("sciprob.solvers.kalman.solver", "Kalman"),
     "sm-gp": ("sciprob.solvers.kronecker_gp.solver", "SpectralMixtureGP"),
     "rgnp": ("sciprob.solvers.rgnp.solver", "RandomGridNeuralProcess"),
 }
