@@ -96,23 +96,40 @@ def spread(conditional: FactoredConditional, collocation: Collocation, noise: Se
     Args:
         conditional: The fit.
         collocation: What was imposed.
-        noise: Std of the errors of each condition. Conditions that the process obeys by construction, so that their
-            std is round-off beside it, are left out.
+        noise: Std of the errors of each condition. Where the process obeys a condition by construction, so that its
+            std is round-off beside it, the equation next to that side is taken: what it costs shows there.
 
     Raises:
         UnsupportedProblemError: If the source is a table on the grid.
     """
-    points = _some_points(collocation.points(_SHIFT))
-    u = conditional.jets(points, collocation.derivatives)
-    rows = collocation.equations(u if not u.shape[:-1] else None, points)
-    found = [collocation.residual(u, points) / conditional.std_of(rows)]
+    found = [_standardised(conditional, collocation, collocation.points(_SHIFT))]
     for row, level in zip(_sides_between(collocation), noise, strict=True):
         if max(row.shape) == 1:  # the only point of a side of a line is a node
             continue
         std = conditional.std_of(row).reshape(row.shape)
         if float(std.amax()) > _ROUND_OFF * level:
             found.append(conditional.residual_of(row) / std)
+        else:
+            found.append(_standardised(conditional, collocation, _beside(row, collocation)))
     return max(float(z.square().mean().sqrt()) for z in found)
+
+
+def _standardised(conditional: FactoredConditional, collocation: Collocation, grid: TensorPoints) -> Tensor:
+    """Residuals of the equation over their posterior std, at some points of a grid."""
+    points = _some_points(grid)
+    u = conditional.jets(points, collocation.derivatives)
+    rows = collocation.equations(u if not u.shape[:-1] else None, points)
+    return collocation.residual(u, points) / conditional.std_of(rows)
+
+
+def _beside(row: Functionals, collocation: Collocation) -> TensorPoints:
+    """The points between the nodes that are next to a side."""
+    assert isinstance(row.points, TensorPoints)
+    lines = list(collocation.points(_SHIFT).lines)
+    axis = next(j for j, line in enumerate(row.points.lines) if len(line) == 1)
+    nearest = (lines[axis] - row.points.lines[axis]).abs().argmin()
+    lines[axis] = lines[axis][nearest][None]
+    return TensorPoints(tuple(lines))
 
 
 def relative_std(conditional: Conditional, collocation: Collocation) -> float:

@@ -9,6 +9,7 @@ from sciprob.pde.helmholtz import Laplace
 from sciprob.pde.side_conditions import SideCondition
 from sciprob.priors.kernels import StudentMixture
 from sciprob.problems.collocation_problem import collocation_problem
+from sciprob.solvers.kronecker_gp import ModalConditional, conditioning
 from sciprob.solvers.kronecker_gp.factors import AxisFactors
 
 DRAWS = 40
@@ -51,3 +52,20 @@ def test_bands_hold_smooth_truths_and_are_not_vacuous():
     at, truth = posterior.at(x[:, None]), cases.waves(x)
     assert float(((at.mean - truth).abs() <= 1.96 * at.std).double().mean()) > 0.95
     assert float(at.std.square().mean().sqrt() / truth.square().mean().sqrt()) < 1e-3
+
+
+def test_bands_of_modes_hold_beside_the_sides(monkeypatch):
+    """Modes vanish on the sides, with their std: what boundary data cost is seen in the equation next to them."""
+    monkeypatch.setattr(conditioning, "LARGEST_RANK", 100)
+
+    def exact(x, y):
+        return torch.sin(25 * x) * torch.cos(20 * y) + torch.sin(3 * x + 0.4) * torch.cos(2 * y)
+
+    posterior = cases.solved(cases.problem(exact, points=(36, 36), lower=(0.0, 0.0), upper=(1.0, 1.0)))
+    assert isinstance(posterior.process, ModalConditional)
+    points = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    beside = torch.minimum(points, 1 - points).amin(1) < 0.05
+    at = posterior.at(points)
+    held = ((at.mean - exact(*points.unbind(1))).abs() <= 1.96 * at.std).double()
+    assert float(held.mean()) > 0.95
+    assert float(held[beside].mean()) > 0.9
