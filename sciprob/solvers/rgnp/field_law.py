@@ -17,9 +17,9 @@ from sciprob.solvers.rgnp.residuals import mean_field
 if TYPE_CHECKING:
     from sciprob.solvers.rgnp.amortised import Amortised
 
-_ANCHORED_FROM = 200  # numbers of data from which the covariance is held fixed
 _ANCHORED_RANK = 32
-_LOOK = 200  # members of the first pass, that finds where the covariance is to be taken
+_LOOK = 256  # points that say which factors count
+_NEGLIGIBLE = 1e-2  # squared singular value of the factors in units of the noise
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class SurrogateLaw:
         points: `(m, d)`.
         w: `(dw,)`.
         columns: Indices of the fields.
+        directions: Of the weights, `(P, k)`, along which there are factors; those of the trained map by default.
         factors: `(n, k)` factors of the covariance that hold for all z; without them it changes with z.
     """
 
@@ -38,6 +39,7 @@ class SurrogateLaw:
     points: Tensor
     w: Tensor
     columns: tuple[int, ...]
+    directions: Tensor | None = None
     factors: Tensor | None = None
 
     def mean(self, z: Tensor) -> Tensor:
@@ -52,16 +54,30 @@ class SurrogateLaw:
         mean = self.mean(z)
         if self.factors is not None:
             return LowRankGaussian(mean, torch.zeros_like(mean), self.factors.expand(len(z), -1, -1))
-        factors = self.amortised.factors(z, self.w, self.points)[..., list(self.columns), :].flatten(-3, -2)
-        if factors.shape[-2] < factors.shape[-1]:
-            factors = torch.linalg.qr(factors.mT, mode="r").R.mT
-        return LowRankGaussian(mean, torch.zeros_like(mean), factors)
+        return LowRankGaussian(mean, torch.zeros_like(mean), self._factors(z, self.points).flatten(-3, -2))
 
     def anchored(self, z: Tensor) -> SurrogateLaw:
         """The law with the covariance of `z (dz,)` for all parameters, up to its 32 largest directions."""
-        factors = replace(self, factors=None)(z.unsqueeze(0)).factors[0]
+        factors = self._factors(z.unsqueeze(0), self.points)[0].flatten(0, 1)
         u, s, _ = torch.linalg.svd(factors, full_matrices=False)
         return replace(self, factors=(u * s)[:, :_ANCHORED_RANK])
+
+    def narrowed(self, z: Tensor, noise: Tensor, generator: torch.Generator) -> SurrogateLaw:
+        """The law with only those directions of the weights that count beside the noise `(n,)`, near z `(b, dz)`.
+
+        With many points, some of them stand for all.
+        """
+        m, columns = len(self.points), len(self.columns)
+        chosen = torch.randperm(m, generator=generator, device=generator.device)[:_LOOK].to(self.points.device)
+        scaled = self._factors(z, self.points[chosen]) / noise.reshape(m, columns)[chosen].unsqueeze(-1)
+        gram = torch.einsum("bmck,bmcl->kl", scaled, scaled) / len(z) * (m / len(chosen))
+        values, axes = torch.linalg.eigh(gram)
+        directions = self.amortised.directions if self.directions is None else self.directions
+        return replace(self, directions=directions @ axes[:, values > _NEGLIGIBLE])
+
+    def _factors(self, z: Tensor, points: Tensor) -> Tensor:
+        """`(b, m, columns, k)`."""
+        return self.amortised.factors(z, self.w, points, self.directions)[..., list(self.columns), :]
 
 
 def infer_from_field(
@@ -75,9 +91,6 @@ def infer_from_field(
 ) -> Ensemble:
     """The posterior of z; see `Amortised.infer`.
 
-    Up to 200 numbers of data the covariance follows z. With more it is taken at the mean of a first, short pass: so
-    many data leave little doubt where z is, and over that region it hardly changes.
-
     Raises:
         ConfigError: If the family has no unknown.
     """
@@ -85,10 +98,4 @@ def infer_from_field(
     if not box.size:
         message = f"family `{law.amortised.family.name}` has no unknown parameters; there is nothing to infer."
         raise ConfigError(message)
-    centre = box.from_unit(y.new_zeros(box.size))
-    scout = law.anchored(centre)
-    if y.numel() <= _ANCHORED_FROM:
-        return infer_parameters(box, law, y, noise, generator=generator, samples=samples, guess=guess, scout=scout)
-    look = infer_parameters(box, scout, y, noise, generator=generator, samples=_LOOK, guess=guess)
-    fixed = law.anchored(look.mean)
-    return infer_parameters(box, fixed, y, noise, generator=generator, samples=samples, guess=guess)
+    return infer_parameters(box, law, y, noise, generator=generator, samples=samples, guess=guess)

@@ -14,6 +14,7 @@ from sciprob.errors import DataError, NonFiniteError, SciprobWarning, ShapeError
 from sciprob.posteriors.ensemble import Ensemble
 from sciprob.problems.family import ParameterBox
 from sciprob.random import randn
+from sciprob.solvers.rgnp.infer_covariance import CostlyLaw, covariance_near
 from sciprob.solvers.rgnp.infer_proposal import Mixture, find_modes, mixture_around
 from sciprob.solvers.rgnp.infer_target import FieldLaw, FieldPosterior
 from sciprob.solvers.rgnp.infer_tempering import correct, flattened, temper
@@ -36,13 +37,15 @@ def infer_parameters(
     generator: torch.Generator,
     samples: int = 1000,
     guess: LowRankGaussian | None = None,
-    scout: FieldLaw | None = None,
 ) -> Ensemble:
     r"""p(z | y) ~ p(z) N(y; mean(z), cov(z) + diag(noise^2)), z uniform in its box, no equation solved.
 
     1. Draws of the prior, and of `guess`, are looked at; Gauss-Newton leads from the best to the modes.
     2. Student distributions around the modes, a share of the prior and of the guess make a proposal.
     3. Importance weights; where too few members are effective, other proposals, then tempering with Langevin moves.
+
+    A `CostlyLaw` is searched with one covariance, that of the centre of the box and then of the best mode; the members
+    are weighted with the covariance that follows z, by a checked polynomial if one is close enough.
 
     The result is exact for the surrogate's likelihood as `samples` grows, whatever the guess; it is a posterior of
     the true equation as far as the surrogate's covariance covers its error. Data that say little leave
@@ -56,13 +59,11 @@ def infer_parameters(
         generator: Randomness.
         samples: Members of the result.
         guess: A Gaussian of the unit-scale z `(dz,)`, such as an inverse map gives.
-        scout: A cheaper law with the same mean, such as one whose covariance is fixed, that does all the searching.
-            Its posterior is then weighted with `law`, which is asked once for each member.
 
     Returns:
         Ensemble of z with weights. Its `meta` holds `ess` (effective members), `modes`, `misfit` (squared distance
         of the data from their law at the best member, per datum; about one where the surrogate can explain
-        them), the other figures of `temper`, and `advice` if there is any.
+        them), the other figures of `temper` and `covariance_near`, and `advice` if there is any.
 
     Raises:
         DataError: If there are no data, or data or noise are not usable.
@@ -73,16 +74,23 @@ def infer_parameters(
         SciprobWarning: If no member explains the data, or the tempering did not reach the posterior.
     """
     target = _target(box, law, data, noise)
-    search = target if scout is None else replace(target, law=scout)
+    search = target
+    if isinstance(law, CostlyLaw):
+        search = replace(target, law=law.anchored(target.parameters(data.new_zeros(box.size))))
     first, drawn = _first_look(search, guess, generator)
     modes = find_modes(search, _promising(search, first, generator))
+    if isinstance(law, CostlyLaw):
+        best = modes[0][modes[1].argmax()]
+        search = replace(target, law=law.anchored(target.parameters(best)))
+        modes = find_modes(search, modes[0])
     proposal = mixture_around(*modes, _PRIOR_SHARE)
     if drawn is not None:
         proposal = _with_guess(proposal, drawn)
     particles, figures = temper(search, proposal, samples, _LEAST, generator)
-    if scout is not None:
+    if isinstance(law, CostlyLaw):
+        target, more = covariance_near(target, particles, generator)
         particles, corrected = correct(target, particles, _LEAST, generator)
-        figures["ess"] = min(figures["ess"], corrected)
+        figures |= more | {"ess": min(figures["ess"], corrected)}
     best = particles.xi[particles.posterior.argmax()]
     meta: dict[str, Any] = {
         "modes": len(proposal.centres) - (drawn is not None),

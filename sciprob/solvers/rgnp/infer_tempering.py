@@ -46,7 +46,7 @@ def temper(
         particles.log_weights = particles.log_weights + advance * _difference(particles)
         stages += 1
         if t < 1:
-            particles = _resampled(particles, generator)
+            particles = resampled(particles, generator)
         if stages > 1 or t < 1:
             moves.until_decorrelated(particles, t, generator)
     ess = effective(particles.log_weights)
@@ -95,6 +95,17 @@ def flattened(log_weights: Tensor, least: float) -> Tensor:
     return low * log_weights
 
 
+def resampled(particles: Particles, generator: torch.Generator) -> Particles:
+    """Equal weights, by systematic resampling."""
+    n = len(particles.xi)
+    u = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64).to(particles.xi.device)
+    cumulative = torch.softmax(particles.log_weights.double(), 0).cumsum(0)
+    levels = (torch.arange(n, device=u.device) + u) / n * cumulative[-1]
+    index = torch.searchsorted(cumulative, levels).clamp_max(n - 1)
+    moved = (particles.xi[index], particles.proposal[index], particles.posterior[index])
+    return Particles(*moved, torch.zeros_like(particles.log_weights))
+
+
 def _adapted(
     target: FieldPosterior, proposal: Mixture, n: int, least: float, generator: torch.Generator
 ) -> tuple[Mixture, Particles, float]:
@@ -108,7 +119,7 @@ def _adapted(
         if i % 2 == 0:
             refined = mixture_of_moments(best.xi, flat, _PRIOR_SHARE)
         else:
-            seeds = _resampled(replace(best, log_weights=flat), generator).xi
+            seeds = resampled(replace(best, log_weights=flat), generator).xi
             order = torch.randperm(n, generator=generator, device=generator.device)[:_MEMBERS].to(seeds.device)
             refined = mixture_of_members(target, seeds[order], _PRIOR_SHARE)
         drawn = _drawn(target, refined, n, generator)
@@ -143,14 +154,3 @@ def _largest_step(particles: Particles, rest: float, least: float) -> float:
         enough = effective(particles.log_weights + middle * difference) >= least
         low, high = (middle, high) if enough else (low, middle)
     return high
-
-
-def _resampled(particles: Particles, generator: torch.Generator) -> Particles:
-    """Equal weights, by systematic resampling."""
-    n = len(particles.xi)
-    u = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64).to(particles.xi.device)
-    cumulative = torch.softmax(particles.log_weights.double(), 0).cumsum(0)
-    levels = (torch.arange(n, device=u.device) + u) / n * cumulative[-1]
-    index = torch.searchsorted(cumulative, levels).clamp_max(n - 1)
-    moved = (particles.xi[index], particles.proposal[index], particles.posterior[index])
-    return Particles(*moved, torch.zeros_like(particles.log_weights))

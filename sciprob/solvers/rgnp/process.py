@@ -143,7 +143,7 @@ class FieldProcess:
         )
         return self._gaussian(at, mean[m:] + shift.reshape(len(at), -1), conditioned)
 
-    def factors(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+    def factors(self, z: Tensor, w: Tensor, x: Tensor, directions: Tensor | None = None) -> Tensor:
         """C `(b, n, fields, k)` with C C^T the covariances for many parameters at once, and k = 256 (or P, if less).
 
         They are those of `predict`, projected onto their leading directions over domain and boxes: a little
@@ -153,12 +153,14 @@ class FieldProcess:
             z: `(b, dz)`.
             w: `(dw,)` or `(b, dw)`.
             x: `(n, d)`.
+            directions: Other ones in their span, `(P, k)`; by default those of `directions`.
         """
         n, b = len(x), len(z)
         points, zs, ws = (value.to(self.covariance.vectors) for value in (x, z, w))
         ws = ws.expand(b, -1).repeat_interleave(n, dim=0)
         batch = Collocation(points.repeat(b, 1), zs.repeat_interleave(n, dim=0), ws)
-        rows = sample_rows(self.family, self.network, batch, self._directions)
+        directions = self.directions if directions is None else directions
+        rows = sample_rows(self.family, self.network, batch, directions)
         return self.temperature * rows.reshape(b, n, *rows.shape[1:])
 
     def residual(self, z: Tensor, w: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -167,7 +169,8 @@ class FieldProcess:
         return {name: r.detach() for name, r in residuals_at(self.family, network, x.to(z), z, w.to(z)).items()}
 
     @cached_property
-    def _directions(self) -> Tensor:
+    def directions(self) -> Tensor:
+        """Leading directions of the weights, times the root of their covariance, `(P, 256)`."""
         return principal_directions(self.family, self.network, self.covariance, _DIRECTIONS)
 
     def _root(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:

@@ -153,17 +153,54 @@ def test_parameters_at_an_end_of_the_box_stay_inside():
 
 
 @pytest.mark.parametrize("n", [2, 25])
-@pytest.mark.parametrize("scout", [None, 0.0, 0.3])
-def test_the_doubt_of_the_surrogate_widens_the_posterior_as_it_should(n, scout):
+def test_the_doubt_of_the_surrogate_widens_the_posterior_as_it_should(n):
     """The error is shared by all points and grows with z: its normalising constant counts."""
     points = DESIGNS["even"](n)
     law, y = Law(points, damped_wave, error=0.3), data(points)
-    cheap = None if scout is None else Law(points, damped_wave, scout, fixed=True)
-    posterior = infer(law, y, scout=cheap, samples=2000)
+    posterior = infer(law, y, samples=2000)
     agree(posterior, quadrature(BOX, law, y, 0.05, n=81))
     if n == 25:
         sharp = infer(Law(points, damped_wave), y)
         assert bool((posterior.std > 1.3 * sharp.std).any())
+
+
+class CostlyLaw(Law):
+    """The same, asked for its covariance at as few parameters as possible."""
+
+    def __init__(self, points, function, error, power=1.0):
+        super().__init__(points, function, error)
+        self.power, self.asked = power, 0
+
+    def __call__(self, z):
+        self.asked += len(z)
+        law = super().__call__(z)
+        return LowRankGaussian(law.mean, law.std, law.factors * z[:, :1, None] ** (self.power - 1))
+
+    def anchored(self, z):
+        law, factors = self, self(z[None]).factors
+
+        class Anchored:
+            mean = law.mean
+
+            def __call__(self, z):
+                return LowRankGaussian(law.mean(z), torch.zeros_like(law.mean(z)), factors.expand(len(z), -1, -1))
+
+        return Anchored()
+
+    def narrowed(self, z, noise, generator):
+        return self
+
+
+@pytest.mark.parametrize(("n", "power"), [(25, 1), (25, 9)])
+def test_a_costly_covariance_is_asked_at_few_parameters_unless_it_bends_too_much(n, power):
+    points = DESIGNS["even"](n)
+    law, y = CostlyLaw(points, damped_wave, 0.3, power), data(points)
+    posterior = infer(law, y, samples=1000)
+    asked, degree = law.asked, posterior.meta["covariance_degree"]
+    agree(posterior, quadrature(BOX, law, y, 0.05, n=81))
+    assert posterior.meta["covariance_error"] < 0.1
+    assert (asked >= 1000) == (degree < 0)
+    assert (degree == 1) == (power == 1)
 
 
 @pytest.mark.parametrize("centre", [(-0.4, 0.0), (0.9, -0.95)])
