@@ -58,7 +58,8 @@ def noise_root(steps: Tensor, rates: Tensor, weights: Tensor, reversion: Tensor,
     rank = int(kept.sum(-1).max()) if kept.numel() else 0
     values = torch.where(kept, values, torch.zeros_like(values))[..., values.shape[-1] - rank :]
     root = safe[..., :, None] * vectors[..., vectors.shape[-1] - rank :] * values.sqrt()[..., None, :]
-    return _response(rates, weights, theta, scale, quotient) @ root
+    by_noise: Tensor = _response(rates, weights, theta, scale, quotient) @ root
+    return by_noise
 
 
 def _expand(weights: Tensor, reversion: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Variational inference for equations driven by fractional noise, the solver `fbm-vi`."""
