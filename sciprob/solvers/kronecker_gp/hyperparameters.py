@@ -21,7 +21,7 @@ from sciprob.solvers.kronecker_gp.scales import prior_std
 _REACH = 0.5  # of 1 / L: the evidence has about one maximum per 1 / L in a frequency, so a round stays at its own
 _LOGARITHMS = 3.0  # a round changes weights and widths by at most this factor of e
 _ITERATIONS = 10
-_CUT = 1e-13  # of eigenvalues, for the evidence: below, its derivative is round-off
+CUT = 1e-13  # of eigenvalues, for the evidence: below, its derivative is round-off
 _SOFT = 1e-6  # of a row's prior std, see `softened`
 
 
@@ -33,7 +33,7 @@ def evidence_of_data(
     Zeros of such an equation are probable under stiff and small kernels. Their own evidence would prefer those to
     kernels that explain the data.
     """
-    cut, null_space = max(algebra.cut, _CUT), algebra.null_space
+    cut, null_space = max(algebra.cut, CUT), algebra.null_space
     value = log_evidence(kernels, functionals, cut=cut, null_space=null_space).sum()
     zeros = [row for row in functionals if not bool(row.values.any())]
     if not bool(functionals[0].values.any()) and len(zeros) < len(functionals):  # the equation comes first

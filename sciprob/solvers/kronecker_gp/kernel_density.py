@@ -13,9 +13,10 @@ from sciprob.errors import ConvergenceError
 from sciprob.pde.functionals import Functionals
 from sciprob.priors.kernels import StationaryKernel
 from sciprob.priors.kernels.hyperpriors import KernelPrior
-from sciprob.solvers.kronecker_gp.conditioning import condition_factored
+from sciprob.solvers.kronecker_gp.columns import Columns
+from sciprob.solvers.kronecker_gp.conditioning import LARGEST_RANK, axis_factors, condition_factored
 from sciprob.solvers.kronecker_gp.factored import FactoredConditional
-from sciprob.solvers.kronecker_gp.hyperparameters import evidence_of_data
+from sciprob.solvers.kronecker_gp.hyperparameters import CUT, evidence_of_data
 from sciprob.solvers.kronecker_gp.newton import LinearAlgebra
 
 _STEP = 1e-3  # of finite differences of gradients, in units of a parameter
@@ -65,11 +66,14 @@ class KernelDensity:
         """Log density, up to a constant, and its gradient `(d,)`.
 
         Raises:
-            ConvergenceError: Where the kernels are too close to singular.
+            ConvergenceError: Where the kernels are too close to singular, or their rank is above `LARGEST_RANK`:
+                lengths far below the interval, where a trajectory with too long a step ends.
         """
         kernels = self.at(theta)
         parameters = [p for _, p in _free(kernels)]
         try:
+            if self._rank(kernels) > LARGEST_RANK:
+                raise ConvergenceError(_TOO_LARGE)
             with torch.enable_grad():
                 value = evidence_of_data(self.algebra, kernels, self.functionals)
                 for prior, kernel in zip(self.priors, kernels, strict=True):
@@ -81,6 +85,12 @@ class KernelDensity:
         if not bool(torch.isfinite(value) & torch.isfinite(slope).all()):
             raise ConvergenceError(_SINGULAR)
         return value.detach(), slope
+
+    def _rank(self, kernels: Sequence[StationaryKernel]) -> int:
+        a = self.algebra
+        with torch.no_grad():
+            factors = axis_factors(kernels, self.functionals, max(a.cut, CUT), a.null_space)
+        return Columns.of(factors, max(a.cut, CUT), a.null_std).count
 
     def potential(self, theta: Tensor) -> Tensor:
         """Minus the log density, differentiable once."""
@@ -112,6 +122,7 @@ class KernelDensity:
         return condition_factored(self.at(theta), self.functionals, "auto", a.cut, a.null_space, a.null_std)
 
 
+_TOO_LARGE = "the rank of the kernels at these parameters is too large to factorise."
 _SINGULAR = "the evidence is not finite at these parameters of the kernels; they are too close to singular."
 
 

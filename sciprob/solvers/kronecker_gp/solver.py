@@ -187,8 +187,9 @@ class SpectralMixtureGP:
         found |= {"chosen_by": self._choice(rows), **state.best.figures()}
         if not rows.collocation.pde.linear:
             found |= {"newton_iterations": state.newton, "posterior": "Laplace approximation at the solution"}
-        found |= {"advice": words} if words else {}
-        return found | ({} if state.chains is None else figures(state.chains))
+        chains = {} if state.chains is None else figures(state.chains)
+        words = " ".join(filter(None, (words, chains.pop("advice", ""))))
+        return found | chains | ({"advice": words} if words else {})
 
     @property
     def _published(self) -> PublishedTrainer:

@@ -15,7 +15,7 @@ from sciprob.priors.kernels import GaussianMixture
 from sciprob.priors.kernels.hyperpriors import KernelPrior
 from sciprob.problems.collocation_problem import collocation_problem
 from sciprob.random import Streams
-from sciprob.solvers.kronecker_gp import bayesian
+from sciprob.solvers.kronecker_gp import bayesian, kernel_density
 from sciprob.solvers.kronecker_gp.bayesian import KernelSampler, figures, mixture
 from sciprob.solvers.kronecker_gp.hyperparameters import softened
 from sciprob.solvers.kronecker_gp.kernel_density import KernelDensity
@@ -52,6 +52,16 @@ def sampled(target, samples=60, seed=0):
     while not sampler.finished(state):
         state = sampler.step(state, streams)
     return state
+
+
+def test_kernels_too_narrow_to_factorise_are_refused_before_work_is_done(monkeypatch):
+    """Leapfrog steps that are too long end there; without a limit one step asked for 170 GB in two dimensions."""
+    target = density()
+    wide, narrow = target.origin, target.origin + 6
+    monkeypatch.setattr(kernel_density, "LARGEST_RANK", 11)
+    assert math.isfinite(target.value_and_slope(wide)[0])
+    with pytest.raises(ConvergenceError, match="rank"):
+        target.value_and_slope(narrow)
 
 
 @pytest.fixture(scope="module")
