@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sciprob.plot.panels import to_numpy
-from sciprob.plot.style import DATA, POSTERIOR, TRUTH, dress, legend_below, new_figure, quantity
+from sciprob.plot.style import DATA, MUTED, POSTERIOR, TRUTH, dress, legend, legend_below, new_figure, quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.figure import Figure
 
     from sciprob.posteriors import Posterior
@@ -60,3 +62,49 @@ def _draw_data(axes: Any, problem: Any, first: float) -> None:
         return
     bars = {"fmt": ".", "color": DATA, "markersize": 5, "elinewidth": 0.8, "label": "data, two std"}
     axes.errorbar(at[inside], y[inside], 2 * std[inside], **bars)
+
+
+def hurst_figure(figures: Mapping[str, Any]) -> Figure:
+    """Relative likelihood of the Hurst index along the ridge of the other numbers, and the normal one of its curvature.
+
+    Args:
+        figures: Diagnostics of `kalman`: `hurst`, perhaps `hurst_std_error`, and `hurst_profile`.
+    """
+    h, gain = torch.tensor(figures["hurst_profile"], dtype=torch.float64).unbind(1)
+    figure = new_figure(5.0, 3.6)
+    axes = figure.subplots()
+    axes.plot(to_numpy(h), to_numpy(gain.exp()), color=POSTERIOR, label="likelihood")
+    std = figures.get("hurst_std_error")
+    if std is not None:
+        normal = (-((h - figures["hurst"]) / std).square() / 2).exp()
+        axes.plot(to_numpy(h), to_numpy(normal), "--", color=MUTED, linewidth=1, label="normal, by curvature")
+    axes.axvline(figures["hurst"], color=POSTERIOR, linewidth=0.7)
+    spread = "" if std is None else f" \u00b1 {std:.2g}"
+    dress(axes, f"Hurst index {figures['hurst']:.3f}{spread}", "H", "relative likelihood")
+    legend(axes)
+    return figure
+
+
+def hurst_curve_figure(figures: Mapping[str, Any], model: Any) -> Figure:
+    """H(t) through its estimated knots with 90 % intervals, and the truth behind simulated data.
+
+    Args:
+        figures: Diagnostics of `kalman` with `hurst_0`, `hurst_0_lower`, ...
+        model: The `PathModel`.
+    """
+    knots = torch.linspace(0, model.horizon, model.hurst_knots, dtype=torch.float64)
+    names = [f"hurst_{i}" for i in range(len(knots))]
+    centre = [figures[name] for name in names]
+    figure = new_figure(6.0, 3.6)
+    axes = figure.subplots()
+    if all(f"{name}_lower" in figures for name in names):
+        low, high = ([figures[f"{name}_{end}"] for name in names] for end in ("lower", "upper"))
+        axes.fill_between(to_numpy(knots), low, high, color=POSTERIOR, alpha=0.2, linewidth=0, label="90% interval")
+    axes.plot(to_numpy(knots), centre, "o-", color=POSTERIOR, markersize=4, label="estimate")
+    if model.hurst_truth is not None:
+        t = torch.linspace(0, model.horizon, 200, dtype=torch.float64)
+        axes.plot(to_numpy(t), to_numpy(model.hurst_truth(t)), color=TRUTH, linewidth=1, label="truth")
+    dress(axes, "Hurst index", "time", "H(t)")
+    axes.set_ylim(0, 1)
+    legend(axes)
+    return figure

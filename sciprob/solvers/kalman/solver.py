@@ -26,6 +26,7 @@ from sciprob.solvers.checks import at_least, one_of
 from sciprob.solvers.kalman.estimates import (
     bounds,
     covariance_of,
+    evaluate,
     first_guesses,
     hurst_profile,
     plain_figures,
@@ -117,8 +118,13 @@ class Kalman:
             state = self._climb(evidence, state)
         elif state.phase == "profile":
             route = self._route(evidence)
+            together = route == "toeplitz"
             profile = hurst_profile(
-                evidence.model, state.raw, state.hessian, lambda raw: evidence.log_posterior(raw, route)
+                evidence.model,
+                state.raw,
+                state.hessian,
+                lambda raw: evidence.log_posterior(raw, route),
+                together=together,
             )
             state = replace(state, phase="path", profile=profile)
         else:
@@ -178,16 +184,17 @@ class Kalman:
         """How the evidence is maximised."""
         if self.method == "auto" and evidence.is_series:
             return "toeplitz"
+        if self.method == "auto" and evidence.model.changing:  # whose exact covariance takes long, and states none
+            return "markov"
         short = len(evidence.times) <= _LONG_DENSE or evidence.model.observed == "increments"
         return "dense" if self._method(evidence) == "dense" and (short or self.method == "dense") else "markov"
 
     def _guess(self, evidence: PathEvidence, state: KalmanState) -> KalmanState:
         route = self._route(evidence)
         guesses = first_guesses(evidence.model)
-        with torch.no_grad():
-            values = [float(evidence.log_posterior(guess, route)) for guess in guesses]
-        best = max(range(len(values)), key=values.__getitem__)
-        return replace(state, phase="climb", raw=guesses[best], value=values[best])
+        values = evaluate(lambda raw: evidence.log_posterior(raw, route), guesses, together=route == "toeplitz")
+        best = int(values.argmax())
+        return replace(state, phase="climb", raw=guesses[best], value=float(values[best]))
 
     def _climb(self, evidence: PathEvidence, state: KalmanState) -> KalmanState:
         route = self._route(evidence)
