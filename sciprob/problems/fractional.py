@@ -38,6 +38,7 @@ class FractionalPath:
         noise: Type `I` (stationary increments) or `II` (Riemann-Liouville).
         scale: Factor of the noise.
         drift: b(x).
+        drift_on: `path` for dx = b(x) dt + scale dB; `noise` for b(x) dt added to the dW inside B (Volterra).
         initial: Law of x(0).
         final_time: End of the path; with a data file 0 means its last time.
         steps: Steps of the grid on which the path is wanted.
@@ -61,6 +62,7 @@ class FractionalPath:
     noise: Kind = "I"
     scale: Quantity = 1.0
     drift: DriftSettings = field(default_factory=lambda: DriftSettings("none"))
+    drift_on: Literal["path", "noise"] = "path"
     initial: InitialSettings = field(default_factory=InitialSettings)
     final_time: float = 1.0
     steps: int = 200
@@ -133,5 +135,6 @@ class FractionalPath:
             initial_std=self.initial.std,
             kind=self.noise,
             normalisation=self.normalisation,
+            drift_on=self.drift_on,
             noise_std=std if isinstance(std, Unknown) and not std_known else None,
         )

@@ -40,6 +40,8 @@ class PathModel:
         observed: "levels" for the path, "increments" for its noise.
         step: Length of the increments.
         noise_std: Standard deviation of the errors of the data where it is unknown; else None.
+        drift_on: "path" for the equation above; "noise" for the drift inside the noise, the Volterra equation
+            x(t) = x(0) + scale int_0^t K(t - r) (b(x(r)) dr + dW(r)) with the kernel K of B.
 
     Raises:
         ConfigError: For numbers out of range, or combinations that do not exist.
@@ -58,6 +60,7 @@ class PathModel:
     observed: Literal["levels", "increments"] = "levels"
     step: float = 1.0
     noise_std: Unknown | None = None
+    drift_on: Literal["path", "noise"] = "path"
 
     def __post_init__(self) -> None:
         for name, inside in self._ranges().items():
@@ -145,7 +148,7 @@ class PathModel:
     @property
     def gaussian(self) -> bool:
         """Whether paths are a Gaussian process."""
-        return self.drift.linear and not (self.changing and self.drift != AffineDrift())
+        return self.drift == AffineDrift() or (self.drift.linear and not self.changing and self.drift_on == "path")
 
     def process(self, values: Mapping[str, Tensor]) -> AffineSDE | NoiseSeries | MultifractionalPath:
         """The Gaussian process with these numbers.

@@ -11,7 +11,7 @@ from sciprob.random import randn
 from sciprob.sde.affine import AffineSDE
 from sciprob.sde.drifts import AffineDrift
 from sciprob.sde.gaussian_paths import GaussianPath, MultifractionalPath
-from sciprob.sde.parameters import check_times
+from sciprob.sde.parameters import check_times, gamma_variance, variance_at_one
 from sciprob.sde.path_model import PathModel
 from sciprob.sde.sampling import sample_fgn, sample_gaussian
 
@@ -92,11 +92,27 @@ def _euler(
     fine, where = refine(times, float(times[-1]) / _STEPS)
     noise = _noise(model, values, fine, generator, shape)
     x = model.initial_mean + model.initial_std * randn(shape, noise, generator)
+    if model.drift_on == "noise":
+        return _volterra(model, values, fine, x, noise)[..., where]
     path = [x]
     for i, h in enumerate(fine.diff().tolist()):
         x = x + h * model.drift(x, values) + values["scale"] * (noise[..., i + 1] - noise[..., i])
         path.append(x)
     return torch.stack(path, dim=-1)[..., where]
+
+
+def _volterra(model: PathModel, values: Mapping[str, Tensor], times: Tensor, start: Tensor, noise: Tensor) -> Tensor:
+    """Paths with the drift in the noise: steps of Euler, the integral of the kernel over each step exact."""
+    a = values["hurst"] + 0.5
+    h = values["hurst"].double()
+    unit = variance_at_one(h, kind=model.kind, normalisation=model.normalisation) / gamma_variance(h, model.kind)
+    path, pushes = [start], torch.zeros_like(noise)
+    for i in range(1, len(times)):
+        pushes[..., i - 1] = model.drift(path[-1], values)
+        powers = (times[i] - times[: i + 1]) ** a
+        shares = -powers.diff() * unit.sqrt() / torch.exp(torch.lgamma(a + 1))
+        path.append(start + values["scale"] * (noise[..., i] + (pushes[..., :i] * shares).sum(-1)))
+    return torch.stack(path, dim=-1)
 
 
 def _noise(

@@ -2,91 +2,100 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import silu
 
+from sciprob.random import randn
+
 _WAVES = 3  # pairs of sine and cosine in time
+_TIMES = 1 + 2 * _WAVES
 
 
-class ControlNetwork(nn.Module):
-    """v(t, z), two hidden layers; zero at the start of training. Implements `simulate.Control`.
+@dataclass(frozen=True)
+class NetworkShape:
+    """A network of (t, z) with two hidden layers, whose weights are one vector.
 
     Args:
-        dimension: D.
         size: s, x and the Ornstein-Uhlenbeck states, which come with variance of order one.
+        width: Of the hidden layers.
         horizon: T.
         center: Typical x `(D,)`.
         spread: Typical deviations of x from it `(D,)`.
-        width: Of the two hidden layers.
-        generator: Of the initial weights.
     """
 
+    size: int
+    width: int
+    horizon: float
     center: Tensor
-    scale: Tensor
+    spread: Tensor
 
-    def __init__(
-        self,
-        dimension: int,
-        size: int,
-        *,
-        horizon: float,
-        center: Tensor,
-        spread: Tensor,
-        width: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.horizon = horizon
-        past = center.new_zeros(dimension, size - 1)
-        self.register_buffer("center", torch.cat([center[:, None], past], dim=-1))
-        self.register_buffer("scale", torch.cat([1 / spread[:, None], past + 1], dim=-1))
-        inputs = 1 + 2 * _WAVES + dimension * size
-        sizes = (inputs, width, width, dimension)
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b, dtype=center.dtype, device=center.device) for a, b in itertools.pairwise(sizes)
-        )
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            white = torch.randn(layer.weight.shape, generator=generator, device=generator.device, dtype=center.dtype)
-            with torch.no_grad():
-                layer.weight.copy_(white.to(center.device) / math.sqrt(layer.in_features))
-                layer.bias.zero_()
-        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of weights and biases, layer by layer; the first layer has times before states."""
+        dimension, w = len(self.center), self.width
+        return ((_TIMES, w), (dimension * self.size, w), (w,), (w, w), (w,), (w, dimension), (dimension,))
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Random weights of a network that is zero, `(count,)`."""
+        inputs = (_TIMES + len(self.center) * self.size) ** -0.5
+        gains = (inputs, inputs, 0.0, self.width**-0.5, 0.0, 0.0, 0.0)
+        parts = [
+            gain * randn((math.prod(shape),), self.center, generator)
+            for shape, gain in zip(self.shapes, gains, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def at(self, weights: Tensor) -> NetworkControl:
+        """The control with these weights `(count,)`."""
+        parts = weights.split([math.prod(shape) for shape in self.shapes])
+        return NetworkControl(self, [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)])
+
+
+@dataclass(frozen=True)
+class NetworkControl:
+    """Implements `simulate.Control`."""
+
+    shape: NetworkShape
+    parts: Sequence[Tensor]
 
     def along(self, times: Tensor) -> Sequence[Callable[[Tensor], Tensor]]:
         """One function for each time; time enters through the bias of the first layer."""
-        _, second, last = self.layers
         bias, weight = self._first(times)
-        return [
-            lambda z, b=b: last(silu(second(silu(torch.addmm(b, _flat(z), weight))))).T  # type: ignore[misc]
-            for b in bias.unbind()
-        ]
+        return [lambda z, b=b: self._rest(torch.addmm(b, _flat(z), weight)).mT for b in bias.unbind()]  # type: ignore[misc]
 
     def at_states(self, times: Tensor, states: Tensor) -> Tensor:
         """All times at once, `(N, D, P)`."""
-        _, second, last = self.layers
         bias, weight = self._first(times)
-        hidden = silu(bias[:, None, :] + states.transpose(1, 2).flatten(-2) @ weight)
-        out: Tensor = last(silu(second(hidden)))
-        return out.mT
+        return self._rest(bias[:, None, :] + states.transpose(1, 2).flatten(-2) @ weight).mT
+
+    def _rest(self, hidden: Tensor) -> Tensor:
+        *_, second, second_bias, last, last_bias = self.parts
+        return silu(silu(hidden) @ second + second_bias) @ last + last_bias
 
     def _first(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Bias `(N, width)` and weight `(D s, width)` of the first layer for unscaled states."""
-        first: Any = self.layers[0]
-        phase = math.pi * times[:, None] / self.horizon
-        waves = [2 * times[:, None] / self.horizon - 1]
+        """Bias `(N, width)` and weight `(D s, width)` of the first layer for states that are not scaled."""
+        by_time, by_state, bias = self.parts[:3]
+        shape = self.shape
+        scale = torch.ones(len(shape.center), shape.size, dtype=bias.dtype, device=bias.device)
+        scale[:, 0] = 1 / shape.spread
+        shift = torch.zeros_like(scale)
+        shift[:, 0] = shape.center
+        phase = math.pi * times[:, None] / shape.horizon
+        waves = [2 * times[:, None] / shape.horizon - 1]
         for k in range(1, _WAVES + 1):
             waves += [torch.sin(k * phase), torch.cos(k * phase)]
-        features = torch.cat(waves, dim=-1)
-        by_time, by_state = first.weight.split([features.shape[-1], self.scale.numel()], dim=1)
-        weight = by_state * self.scale.flatten()
-        return first.bias - weight @ self.center.flatten() + features @ by_time.T, weight.T
+        weight = by_state * scale.flatten()[:, None]
+        return bias - shift.flatten() @ weight + torch.cat(waves, dim=-1) @ by_time, weight
 
 
 def _flat(z: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciprob.sde.kalman import StateSpace, backward_terms, kalman_filter
+from sciprob.sde.kalman import Filtered, StateSpace, backward_terms, kalman_filter
 from sciprob.sde.markov import MarkovNoise
-from sciprob.sde.transition import transition
+from sciprob.sde.transition import Transition, transition
 from sciprob.solvers.fbm_vi.guide import make_guide
 from sciprob.solvers.fbm_vi.quadrature import normal_nodes
 from sciprob.solvers.fbm_vi.reference import Reference, make_reference
@@ -68,35 +68,48 @@ class Moments:
     covariance: Tensor
     divergence: Tensor
 
+    def first(self, count: int) -> Moments:
+        """Those of the first times."""
+        return Moments(
+            self.mean[:count], self.variance[:count], self.control[:count], self.covariance[:count], self.divergence
+        )
+
 
 def site_moments(prior: Prior, sites: PseudoData, times: Tensor) -> Moments:
-    """Moments at any `times (M,)` in any order, O((J + M) K^3); differentiable in sites, H and scale.
+    """Moments at any `times (M,)` in any order; differentiable in sites, H and scale.
 
-    At the time of a site the control is that just before it.
+    Filter and smoother pass over the J sites only, O(J K^3); all times follow from the sites next to them at once,
+    O(M K^2). At the time of a site the control is that just after it.
     """
-    every, order = torch.cat([sites.times, times]).sort(stable=True)
-    count = len(sites.times)
-    observed = [int(i) if int(i) < count else None for i in order]
-    place = order.argsort()
-    model = _state_space(prior, every)
-    values = (sites.values - prior.initial_mean).T
-    filtered = kalman_filter(model, values, torch.exp(-sites.log_precision).T, observed)
-    rates, weights = prior.noise.rates, prior.noise.weights
-    by_noise = (2 * rates).sqrt().expand(len(prior.scale), -1)
-    by_noise = torch.cat([(prior.scale * weights.sum(-1))[:, None], by_noise], dim=-1)  # G: response to the noise
-    found = []
-    for i, score, information in backward_terms(model, filtered):
-        row = filtered.row[i]
-        by_row = (information @ row[..., None]).squeeze(-1)
-        mean = filtered.mean[i][..., 0] + (row * score).sum(-1)
-        terms = (mean, row[..., 0] - (row * by_row).sum(-1), (score * by_noise).sum(-1), -(by_row * by_noise).sum(-1))
-        found.append(torch.stack(terms))
-    mean, variance, control, covariance = torch.stack(found[::-1])[place].unbind(1)
-    mean, variance = mean + prior.initial_mean, variance.clamp_min(0)
-    error = (sites.values - mean[:count]).square() + variance[:count]
+    dimension = len(prior.scale)
+    model, filtered, means, covariances = _filter(prior, sites)
+    zero = torch.zeros_like(model.initial)
+    scores, informations = [zero[..., 0]], [zero]  # nothing is seen after the last site
+    for _, score, information in backward_terms(model, filtered):
+        scores.append(score)
+        informations.append(information)
+    every = torch.cat([times, sites.times])
+    gap = torch.searchsorted(sites.times, every, right=True)
+    ends = torch.cat([every.new_zeros(1), sites.times, every.new_full((1,), torch.inf)])
+    ahead = ends[gap + 1] - every
+    into, onto = _moves(prior, every - ends[gap]), _moves(prior, torch.where(ahead.isinf(), 0.0, ahead))
+    row = into.matrix[..., :1, :] @ torch.stack(covariances, dim=1)[:, gap] @ into.matrix.mT
+    row = row.squeeze(-2) + into.noise[..., 0, :]  # covariances with x, before later sites
+    mean = (into.matrix[..., 0, :] * torch.stack(means, dim=1)[:, gap]).sum(-1)
+    later = torch.stack(scores[::-1], dim=1)[:, gap]
+    score = (onto.matrix.mT @ later[..., None]).squeeze(-1)
+    by_row = torch.stack(informations[::-1], dim=1)[:, gap] @ (onto.matrix @ row[..., None])
+    by_row = (onto.matrix.mT @ by_row).squeeze(-1)
+    white = (2 * prior.noise.rates).sqrt().expand(dimension, -1)
+    by_noise = torch.cat([(prior.scale * prior.noise.weights.sum(-1))[:, None], white], dim=-1)[:, None]  # G
+    mean = (mean + (row * score).sum(-1)).mT + prior.initial_mean
+    variance = (row[..., 0] - (row * by_row).sum(-1)).mT.clamp_min(0)
+    control, covariance = (score * by_noise).sum(-1).mT, -(by_row * by_noise).sum(-1).mT
+    n = len(times)
+    error = (sites.values - mean[n:]).square() + variance[n:]
     expected = sites.log_precision - math.log(2 * math.pi) - sites.log_precision.exp() * error
     divergence = expected.sum() / 2 - filtered.log_evidence.sum()
-    return Moments(mean[count:], variance[count:], control[count:], covariance[count:], divergence)
+    return Moments(mean[:n], variance[:n], control[:n], covariance[:n], divergence)
 
 
 def drift_cost(drift: Drift, times: Tensor, moments: Moments) -> Tensor:
@@ -169,13 +182,27 @@ def drift_gain(reference: Reference, paths: Paths, drift: Drift) -> Tensor:
     return (along * h - energy * h.square() / 2).sum((0, 2))
 
 
-def _state_space(prior: Prior, times: Tensor) -> StateSpace:
-    noise, dimension = prior.noise, len(prior.scale)
-    steps = torch.cat([times[:1], times.diff()])
-    moves = transition(steps, noise.rates, noise.weights, torch.zeros_like(prior.scale), prior.scale)
+def _filter(prior: Prior, sites: PseudoData) -> tuple[StateSpace, Filtered, list[Tensor], list[Tensor]]:
+    """Model and predictions at the sites; means `(D, s)` and covariances of the state at 0 and after each site."""
+    noise, dimension, times = prior.noise, len(prior.scale), sites.times
+    moves = _moves(prior, torch.cat([times[:1], times.diff()]))
     g = noise.rates
     past = 2 * (g[:, None] * g).sqrt() / (g[:, None] + g)
     past = past if noise.kind == "I" else torch.zeros_like(past)
     initial = torch.nn.functional.pad(past, (1, 0, 1, 0)).expand(dimension, -1, -1)
-    start = torch.nn.functional.pad(prior.initial_std.square()[:, None, None], (0, len(g), 0, len(g)))
-    return StateSpace(moves.matrix, moves.noise, torch.arange(len(times)), initial + start)
+    initial = initial + torch.nn.functional.pad(prior.initial_std.square()[:, None, None], (0, len(g), 0, len(g)))
+    model = StateSpace(moves.matrix, moves.noise, torch.arange(len(times)), initial)
+    values, variances = (sites.values - prior.initial_mean).T, torch.exp(-sites.log_precision).T
+    filtered = kalman_filter(model, values, variances, list(range(len(times))))
+    means, covariances = [torch.zeros_like(initial[..., 0])], [initial]
+    for i, (mean, row) in enumerate(zip(filtered.mean, filtered.row, strict=True)):
+        gain = row / (row[..., 0] + variances[:, i])[:, None]
+        means.append(mean + gain * (values[:, i] - mean[..., 0])[:, None])
+        predicted = moves.matrix[:, i] @ covariances[-1] @ moves.matrix[:, i].mT + moves.noise[:, i]
+        covariances.append(predicted - gain[..., :, None] * row[..., None, :])
+    return model, filtered, means, covariances
+
+
+def _moves(prior: Prior, steps: Tensor) -> Transition:
+    """Transitions without a drift, `(D, n, s, s)`."""
+    return transition(steps, prior.noise.rates, prior.noise.weights, torch.zeros_like(prior.scale), prior.scale)

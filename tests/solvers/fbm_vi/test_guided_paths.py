@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sciprob.sde import AffineSDE, DensePathPosterior, MarkovPathPosterior, PathData, markov_noise, rates_for_times
-from sciprob.solvers.fbm_vi.control import ControlNetwork
+from sciprob.solvers.fbm_vi.control import NetworkShape
 from sciprob.solvers.fbm_vi.guide import make_guide
 from sciprob.solvers.fbm_vi.linearise import linearise, observable_moments
 from sciprob.solvers.fbm_vi.reference import make_reference
@@ -157,16 +157,8 @@ def well(t, x):
 def test_gradient_in_the_hurst_index(kind):
     """Reparameterised, so equal to differences with the same random numbers; a nonlinear drift and a network."""
     _, _, grid, sites = seen(0.25)
-    network = ControlNetwork(
-        1,
-        1 + len(markov(0.5, kind).rates),
-        horizon=HORIZON,
-        center=real(0.0),
-        spread=real(1.0),
-        width=8,
-        generator=source(),
-    )
-    torch.nn.init.normal_(network.layers[-1].weight, std=0.3, generator=source(1))
+    shape = NetworkShape(1 + len(markov(0.5, kind).rates), 8, HORIZON, real(0.0), real(1.0))
+    network = shape.at(shape.start(source()) + 0.1 * torch.randn(shape.count, dtype=torch.float64, generator=source(1)))
 
     def bound(hurst):
         process = make_reference(markov(hurst, kind), grid, **brownian_start())

@@ -1,0 +1,127 @@
+"""The paper's model: drift in the path, guide and network on the common noise, trained by simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sciprob.solvers.fbm_vi.control import NetworkShape
+from sciprob.solvers.fbm_vi.guide import make_guide
+from sciprob.solvers.fbm_vi.linearise import Linearised, linearise, observable_moments
+from sciprob.solvers.fbm_vi.reference import Reference
+from sciprob.solvers.fbm_vi.simulate import draw_noise, simulate
+from sciprob.solvers.fbm_vi.sites import merge_times
+from sciprob.solvers.fbm_vi.target import Numbers, PathTarget, Sample
+
+_SHARES = (1.0, 0.5, 0.25, 0.0)
+_TRIAL = 256  # paths that choose between guides
+
+
+@dataclass
+class GuideState:
+    """The affine drift that the guide knows, and the scale of the path.
+
+    Args:
+        share: How much of the linearised drift it is: all for drifts that are nearly affine, little or none
+            where the path changes between wells.
+        reversion: `(1,)`.
+        times: Starts of the steps on which the intercept is constant `(N,)`.
+        intercept: `(N, 1)`.
+        center: Mean of x along the path `(1,)`.
+        spread: Its deviation `(1,)`.
+    """
+
+    share: float
+    reversion: Tensor
+    times: Tensor
+    intercept: Tensor
+    center: Tensor
+    spread: Tensor
+
+    def on(self, grid: Tensor) -> Linearised:
+        """The affine drift on another grid."""
+        middle = (grid[:-1] + grid[1:]) / 2
+        at = (torch.searchsorted(self.times, middle) - 1).clamp_min(0)
+        return Linearised(self.reversion, self.intercept[at])
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Bound and paths; the vector of what is trained holds raw numbers, shift of the start, weights of the network.
+
+    Args:
+        target: The problem.
+        step: Largest time step.
+        width: Of the network.
+    """
+
+    target: PathTarget
+    step: float
+    width: int
+
+    def guide(self, raw: Tensor, generator: torch.Generator | None, share: float | None = None) -> GuideState:
+        """Linearise the drift at given numbers; without a share, that with the largest bound on the same noise."""
+        numbers = self.target.numbers(raw.detach())
+        grid, index = self._grid(self.target.times)
+        sites, drift = self.target.sites(numbers, index), self.target.drift(numbers)
+        with torch.no_grad():
+            found = linearise(drift, lambda part: self.target.reference(numbers, grid, part), sites)
+            none = Linearised(torch.zeros_like(found.reversion), torch.zeros_like(found.intercept))
+            best, chosen = -torch.inf, 1.0 if share is None else share
+            seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator, device=grid.device))
+            for trial in _SHARES if share is None else ():
+                reference = self.target.reference(numbers, grid, none.towards(found, trial))
+                noise = draw_noise(reference, _TRIAL, torch.Generator(grid.device).manual_seed(seed))
+                paths = simulate(reference, make_guide(reference, sites), noise, drift=drift)
+                bound = float((paths.log_ratio + sites.log_density(paths.x)).mean())
+                if bound > best + 1e-6:
+                    best, chosen = bound, trial
+            part = none.towards(found, chosen)
+            reference = self.target.reference(numbers, grid, part)
+            mean, variance = observable_moments(reference, make_guide(reference, sites))
+        spread = (variance.mean(0) + mean.var(0)).sqrt().clamp_min(1e-12)
+        return GuideState(chosen, part.reversion, grid[:-1].clone(), part.intercept, mean.mean(0), spread)
+
+    def start(self, guide: GuideState, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """The first vector: given numbers, no shift, a network that is zero."""
+        shift = raw.new_zeros(self._reference(guide, raw, self._grid(self.target.times)[0]).initial_root.shape[-1])
+        return torch.cat([raw, shift, self._network(guide).start(generator)])
+
+    def rates(self, guide: GuideState, vector: Tensor, rate: float) -> Tensor:
+        """Step lengths: five times larger for numbers and shift than for weights."""
+        lengths = torch.full_like(vector, 5 * rate)
+        lengths[len(vector) - self._network(guide).count :] = rate
+        return lengths
+
+    def draw(
+        self, guide: GuideState, vector: Tensor, paths: int, generator: torch.Generator, wanted: Tensor | None = None
+    ) -> Sample:
+        """Paths on a grid that contains the times of the data and those `wanted`; differentiable in the vector."""
+        target, size = self.target, self.target.model.size
+        network = self._network(guide)
+        raw, shift, weights = vector.tensor_split([size, len(vector) - network.count])
+        numbers, seen = target.numbers(raw), len(target.times)
+        grid, index = self._grid(target.times if wanted is None else torch.cat([target.times, wanted]))
+        reference, sites = self._reference(guide, raw, grid), target.sites(numbers, index[:seen])
+        drawn = simulate(
+            reference,
+            make_guide(reference, sites),
+            draw_noise(reference, paths, generator),
+            drift=target.drift(numbers),
+            control=network.at(weights),
+            shift=shift.expand(1, -1),
+        )
+        return Sample(grid, drawn.x[..., 0], drawn.log_ratio + sites.log_density(drawn.x))
+
+    def _grid(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        return merge_times(times, self.target.model.horizon, self.step)
+
+    def _reference(self, guide: GuideState, raw: Tensor, grid: Tensor) -> Reference:
+        numbers: Numbers = self.target.numbers(raw)
+        return self.target.reference(numbers, grid, guide.on(grid))
+
+    def _network(self, guide: GuideState) -> NetworkShape:
+        size = len(self.target.rates) + 1
+        return NetworkShape(size, self.width, self.target.model.horizon, guide.center, guide.spread)
