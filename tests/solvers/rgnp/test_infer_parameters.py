@@ -198,7 +198,7 @@ def test_a_costly_covariance_is_asked_at_few_parameters_unless_it_bends_too_much
     posterior = infer(law, y, samples=1000)
     asked, degree = law.asked, posterior.meta["covariance_degree"]
     agree(posterior, quadrature(BOX, law, y, 0.05, n=81))
-    assert posterior.meta["covariance_error"] < 0.1
+    assert posterior.meta["covariance_error"] < 0.2
     assert (asked >= 1000) == (degree < 0)
     assert (degree == 1) == (power == 1)
 
