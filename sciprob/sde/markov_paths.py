@@ -11,17 +11,22 @@ from sciprob.sde.affine import AffineSDE
 from sciprob.sde.gaussian_paths import MultifractionalPath
 from sciprob.sde.kalman import Filtered, StateSpace, kalman_filter, smooth
 from sciprob.sde.markov import MarkovNoise, markov_noise
+from sciprob.sde.parallel_kalman import ParallelFiltered, parallel_filter, parallel_smooth
 from sciprob.sde.parameters import check_times
 from sciprob.sde.path_data import PathData
 from sciprob.sde.states import noise_of, path_states
 from sciprob.spaces.shapes import broadcast_shapes
 
+_FEW = 2
+
 
 class MarkovPathPosterior:
     """Exact posterior of an affine equation whose noise is a `MarkovNoise`, by Kalman filter and smoother.
 
-    Costs O(n K^3) for n times and K rates, without a solve; any drift sign, both kinds of noise, and a Hurst index that
-    changes (type II, value form). How far it is from fractional noise is `noise.path_error`.
+    Filter and smoother run through time step by step, or by associative scans in O(log n) rounds: for one or two paths,
+    where that has less overhead, and on a GPU. Costs O(n K^3) for n times and K rates, without a solve; any drift sign,
+    both kinds of noise, and a Hurst index that changes (type II, value form). How far it is from fractional noise is
+    `noise.path_error`.
 
     Args:
         sde: Prior of the paths; its batch broadcasts with that of the values.
@@ -61,7 +66,7 @@ class MarkovPathPosterior:
         """Posterior mean and standard deviation of x at any times `(m,)` up to the horizon: `(*batch, m)`, float64."""
         every, observed, rows = self._merge(times)
         model = self._model(every)
-        mean, variance = smooth(model, self._filter(model, self._residual, observed))
+        mean, variance = _smooth(model, self._filter(model, self._residual, observed))
         mean = mean[..., rows] + self.sde.mean(times)
         return mean, variance[..., rows].clamp_min(0).sqrt().expand(mean.shape)
 
@@ -93,11 +98,19 @@ class MarkovPathPosterior:
         prior = _simulate(model, moves.unflatten(-1, (len(every) + 1, -1)))
         seen = [i for i, column in enumerate(observed) if column is not None]
         missed = prior[..., seen] + errors * self.data.noise_variance.sqrt()
-        correction, _ = smooth(model, self._filter(model, missed, observed))
+        correction, _ = _smooth(model, self._filter(model, missed, observed))
         return prior[..., rows] - correction[..., rows]
 
-    def _filter(self, model: StateSpace, residual: Tensor, observed: list[int | None] | list[int]) -> Filtered:
-        return kalman_filter(model, residual, self.data.noise_variance, list(observed))
+    def _filter(
+        self, model: StateSpace, residual: Tensor, observed: list[int | None] | list[int]
+    ) -> Filtered | ParallelFiltered:
+        noise = self.data.noise_variance
+        own = broadcast_shapes(model.initial.shape[:-2], model.matrix.shape[:-3], noise.shape[:-1])
+        one = broadcast_shapes(own, residual.shape[:-1]).numel()
+        # covariances of the scan take the batch of the values; on a CPU the loop over time wins for more than two
+        if one == own.numel() and (0 < one <= _FEW or (one and residual.is_cuda)):
+            return parallel_filter(model, residual, noise, list(observed))
+        return kalman_filter(model, residual, noise, list(observed))
 
     def _merge(self, times: Tensor) -> tuple[Tensor, list[int | None], Tensor]:
         """All times in order, the datum seen at each, and where the wanted ones are."""
@@ -112,6 +125,10 @@ class MarkovPathPosterior:
 
     def _model(self, times: Tensor) -> StateSpace:
         return path_states(self.sde, self.rates, times, self.horizon)
+
+
+def _smooth(model: StateSpace, filtered: Filtered | ParallelFiltered) -> tuple[Tensor, Tensor]:
+    return parallel_smooth(filtered) if isinstance(filtered, ParallelFiltered) else smooth(model, filtered)
 
 
 def _simulate(model: StateSpace, white: Tensor) -> Tensor:
