@@ -123,15 +123,15 @@ class FractionalSeries:
 
 
 def _step(series: Series, name: str, *, whole: bool) -> float:
-    """The smallest gap, of which all gaps have to be multiples for increments.
+    """The median gap, of which all gaps have to be multiples for increments.
 
     Raises:
         DataError: Naming the row whose gap is none.
     """
     gaps = series.times.diff()
-    step = float(gaps.min())
+    step = float(gaps.median())
     ratio = gaps / step
-    wrong = (ratio - ratio.round()).abs() > 1e-6
+    wrong = ((ratio - ratio.round()).abs() > 1e-6) | (ratio < 0.5)
     if whole and bool(wrong.any()):
         row = int(wrong.nonzero()[0]) + 1
         message = (
