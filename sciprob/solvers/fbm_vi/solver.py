@@ -87,7 +87,7 @@ class FractionalVI:
     time_step: float = 0.0
     rates: int = 0
     sites: int = 3
-    nodes: int = 2
+    nodes: int = 6
     members: int = 2000
 
     name: ClassVar[str] = "fbm-vi"
