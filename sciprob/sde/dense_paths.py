@@ -72,12 +72,12 @@ class DensePathPosterior:
         key = tuple(every.tolist())
         if self._prior_root is None or self._prior_root[0] != key:
             self._prior_root = key, gaussian_root(self.sde.covariance(every, every))
-        prior = (self._prior_root[1] @ white[..., : len(every), None]).squeeze(-1)
+        prior = _apply(self._prior_root[1], white[..., : len(every)])
         missed = prior[..., seen] + self.data.noise_variance.sqrt() * white[..., len(every) :]
-        half = torch.linalg.solve_triangular(self._root, missed[..., None], upper=False)
-        weights = torch.linalg.solve_triangular(self._root.mT, half, upper=True)
-        correction: Tensor = (self.sde.covariance(times, self.data.times) @ weights).squeeze(-1)
-        return prior[..., wanted] - correction
+        columns = _columns(missed, self._root.ndim - 2)
+        weights = torch.cholesky_solve(columns, self._root)
+        correction = self.sde.covariance(times, self.data.times) @ weights
+        return prior[..., wanted] - _rows(correction, missed.shape[:-1])
 
     def _union(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Wanted and observed times together, each once, and where either are."""
@@ -89,3 +89,20 @@ class DensePathPosterior:
         white_cross = torch.linalg.solve_triangular(self._root, cross, upper=False)
         mean = self.sde.mean(times) + (white_cross.mT @ self._white).squeeze(-1)
         return mean, self.sde.covariance(times, times) - white_cross.mT @ white_cross
+
+
+def _apply(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """`(*batch, n, m)` times `(*shape, *batch, m)`, without copies of the matrix for each draw."""
+    return _rows(matrix @ _columns(vectors, matrix.ndim - 2), vectors.shape[:-1])
+
+
+def _columns(vectors: Tensor, batch: int) -> Tensor:
+    """`(*shape, *batch, m)` -> `(*batch, m, k)`, where `batch` is the number of its axes."""
+    lead = vectors.ndim - 1 - batch
+    own = vectors.shape[lead:]
+    return vectors.reshape(vectors.shape[:lead].numel(), *own).movedim(0, -1)
+
+
+def _rows(columns: Tensor, shape: torch.Size) -> Tensor:
+    """Undo `_columns`: `(*batch, n, k)` -> `(*shape, n)`."""
+    return columns.movedim(-1, 0).reshape(*shape, columns.shape[-2])
