@@ -16,11 +16,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sciprob.errors import ConfigError
 from sciprob.random import randn
 from sciprob.solvers.fbm_vi.guide import Guide
 from sciprob.solvers.fbm_vi.reference import Reference
 
 Drift = Callable[[Tensor, Tensor], Tensor]
+Diffusion = Callable[[Tensor], Tensor]
 
 
 class Control(Protocol):
@@ -80,6 +82,7 @@ def simulate(
     drift: Drift | None = None,
     control: Control | None = None,
     shift: Tensor | None = None,
+    diffusion: Diffusion | None = None,
 ) -> Paths:
     """Draw paths of the posterior; reparameterised, so differentiable in all parameters.
 
@@ -90,12 +93,21 @@ def simulate(
         drift: b(t, x) of a number t and `x (P, D)` -> `(P, D)`; default the reference's own, c - theta x.
         control: Added to the guide.
         shift: Of the mean of the white initial state, `(D, r0)`.
+        diffusion: s(x), `(P, D)` -> `(P, D)`, each entry of its own dimension; dx = b dt + s(x) o sigma dBhat in
+            Stratonovich's sense, the limit of smooth noises. (Ito's form has no limit for H < 1/2 as rates are added.)
+            The noise acts through the flow of s over each increment. The guide takes s as 1.
+
+    Raises:
+        ConfigError: For a diffusion with a reference that has a reversion of its own.
     """
+    if diffusion is not None and bool((reference.reversion != 0).any()):
+        message = "a state-dependent diffusion needs a reference without reversion; leave `reversion` out."
+        raise ConfigError(message)
     start = guide.start if shift is None else guide.start + shift
     white = start[:, None, :] + noise.start @ guide.start_spread
     z = reference.initial_mean[:, None, :] + white @ reference.initial_root.mT
     free = guide.offset[:, :, None, :] + noise.steps @ guide.spread
-    states, inputs = _march(reference, guide, free, z, drift, control)
+    states, inputs = _march(reference, guide, free, z, drift, control, diffusion)
     e = _noises(reference, guide, free, states, inputs)
     log_ratio = (noise.steps.square() - e.square()).sum((0, 1, 3)) - white.square().sum((0, 2))
     log_ratio = (log_ratio + noise.start.square().sum((0, 2))) / 2 - guide.log_det
@@ -104,7 +116,13 @@ def simulate(
 
 
 def _march(
-    reference: Reference, guide: Guide, free: Tensor, z: Tensor, drift: Drift | None, control: Control | None
+    reference: Reference,
+    guide: Guide,
+    free: Tensor,
+    z: Tensor,
+    drift: Drift | None,
+    control: Control | None,
+    diffusion: Diffusion | None,
 ) -> tuple[Tensor, Tensor]:
     """States `(N + 1, D, P, s)` and inputs (drift increment, control) of each step, `(N, D, P, 2)`.
 
@@ -124,14 +142,31 @@ def _march(
         rest = None if drift is None else reference.rest(drift, n, z)
         moved = reference.forced(n, rest, nothing)
         given = torch.stack([moved, v], dim=-1)
+        before = z[..., 0]
         z = torch.baddbmm(torch.baddbmm(driven[n], z, forward[n]), given, entries[n])
+        if diffusion is not None:
+            noise = z[..., 0] - before - moved
+            z = _add_to_x(z, flow(diffusion, before.T, noise.T).T - before - noise)
         if drift is not None and rest is not None:
             change = reference.rest(drift, n + 1, z) - rest
             change = reference.tame(reference.correction[n][:, None] * change)
-            z = z + torch.nn.functional.pad(change[..., None], (0, z.shape[-1] - 1))
+            z = _add_to_x(z, change)
         states.append(z)
         inputs.append(given)
     return torch.stack(states), torch.stack(inputs) if inputs else z.new_zeros(0, *nothing.shape, 2)
+
+
+def flow(diffusion: Diffusion, x: Tensor, length: Tensor) -> Tensor:
+    """End of dx = s(x) d length from x, by the classical Runge-Kutta step: the exact noise part up to length^5."""
+    first = diffusion(x)
+    second = diffusion(x + length / 2 * first)
+    third = diffusion(x + length / 2 * second)
+    fourth = diffusion(x + length * third)
+    return x + length / 6 * (first + 2 * second + 2 * third + fourth)
+
+
+def _add_to_x(z: Tensor, amount: Tensor) -> Tensor:
+    return z + torch.nn.functional.pad(amount[..., None], (0, z.shape[-1] - 1))
 
 
 def _noises(reference: Reference, guide: Guide, free: Tensor, states: Tensor, inputs: Tensor) -> Tensor:

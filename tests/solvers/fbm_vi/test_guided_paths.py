@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from sciprob.errors import ConfigError
 from sciprob.sde import AffineSDE, DensePathPosterior, MarkovPathPosterior, PathData, markov_noise, rates_for_times
 from sciprob.solvers.fbm_vi.control import NetworkShape
 from sciprob.solvers.fbm_vi.guide import make_guide
@@ -217,3 +219,49 @@ def test_any_number_of_paths(paths):
     drawn = simulate(process, make_guide(process, sites), draw_noise(process, paths, source()), drift=well)
     assert drawn.x.shape == (paths, len(grid), 1)
     assert drawn.log_ratio.shape == (paths,)
+
+
+def positive_start():
+    return {"scale": real(0.6), "initial_mean": real(1.5), "initial_std": real(0.0)}
+
+
+@pytest.mark.parametrize("hurst", [0.25, 0.7])
+def test_multiplicative_noise_obeys_the_chain_rule(hurst):
+    """Stratonovich: dx = x o sigma dB has the solution x(0) exp(sigma B), path by path."""
+    _, _, grid, sites = seen(0.02)
+    process = make_reference(markov(hurst), grid, **positive_start())
+    free = make_guide(process, Sites(sites.index[:0], sites.values[:0], sites.precision[:0]))
+    noise = draw_noise(process, 50, source())
+    plain = simulate(process, free, noise).x
+    found = simulate(process, free, noise, diffusion=lambda x: x).x
+    error = (found.log() - math.log(1.5) - plain + 1.5).abs()
+    # e^d less its Taylor polynomial of degree 4 is about d^5 / 120 in each step
+    allowed = plain.diff(dim=1).abs().pow(5).sum(1, keepdim=True) / 60
+    assert bool((error <= allowed + 1e-12).all())
+    assert float((plain - 1.5).abs().max()) > 1
+
+
+@pytest.mark.parametrize("hurst", [0.3, 0.7])
+def test_evidence_of_multiplicative_noise(hurst):
+    """Weights of guided paths against the integral over B(T), which is Gaussian."""
+    grid, index = merge_times(real(1.0), HORIZON, 0.05)
+    sites = Sites(index, real(2.5)[:, None], real(1 / 0.3**2)[:, None])
+    noise = markov(hurst)
+    process = make_reference(noise, grid, **positive_start())
+    drawn = simulate(process, make_guide(process, sites), draw_noise(process, 4000, source()), diffusion=lambda x: x)
+    weights = (drawn.log_ratio + sites.log_density(drawn.x)).double()
+    nodes, shares = np.polynomial.hermite_e.hermegauss(80)
+    std = 0.6 * float(noise.covariance(real(1.0), real(1.0)).sqrt())
+    ends = 1.5 * np.exp(std * nodes)
+    density = np.exp(-((2.5 - ends) ** 2) / (2 * 0.09)) / math.sqrt(2 * math.pi * 0.09)
+    exact = float((shares * density).sum() / shares.sum())
+    ratio = weights.exp() / exact
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 4000**0.5
+    assert float(ratio.std()) < 5
+
+
+def test_diffusion_and_reversion_are_refused_together():
+    _, _, grid, sites = seen(0.5)
+    process = make_reference(markov(0.3), grid, reversion=real(1.0), **brownian_start())
+    with pytest.raises(ConfigError, match="without reversion"):
+        simulate(process, make_guide(process, sites), draw_noise(process, 2, source()), diffusion=lambda x: x)
