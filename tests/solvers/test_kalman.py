@@ -76,7 +76,8 @@ def test_markov_method_is_close_to_the_dense_one():
 
 
 def test_draws_have_the_posterior_law():
-    problem = load_problem("fou-noisy", {"observations.count": 10, "steps": 20, "hurst": 0.3, "scale": 1.0})
+    known = {"hurst": 0.3, "scale": 1.0, "drift.reversion": 0.5}
+    problem = load_problem("fou-noisy", {"observations.count": 10, "steps": 20, **known})
     posterior = solve(problem)
     draws = posterior.sample((4000,), generator=torch.Generator().manual_seed(0))
     spread = posterior.std.clamp_min(1e-12)
@@ -86,7 +87,7 @@ def test_draws_have_the_posterior_law():
 
 
 def test_posterior_is_saved_and_reloaded(tmp_path):
-    problem = load_problem("fou-noisy", {"observations.count": 12, "steps": 12})
+    problem = load_problem("fou-noisy", {"observations.count": 12, "steps": 12, "drift.reversion": 0.0})
     for method in ("dense", "markov"):
         posterior = solve(problem, Kalman(method=method))
         loaded = sciprob.load_posterior(posterior.save(tmp_path / method))
@@ -157,6 +158,13 @@ def test_intervals_of_the_index_cover():
     assert float(torch.sigmoid(best[0])) == pytest.approx(float(estimate.hurst[0]), abs=1e-4)
 
 
+def test_reversion_is_estimated_with_the_rest():
+    problem = load_problem("fou-noisy", {"observations.count": 60, "steps": 60, "hurst": 0.3})
+    figures = solve(problem).meta["diagnostics"]
+    assert figures["reversion_lower"] < 0.5 < figures["reversion_upper"]
+    assert figures["scale_lower"] < 1.0 < figures["scale_upper"]
+
+
 def test_a_changing_index_is_found():
     problem = load_problem("time-varying-hurst", {"hurst_knots": 3, "hurst_truth": "0.3 + 0.4*t", "steps": 100,
                                                   "observations.count": 100})  # fmt: skip
@@ -207,7 +215,7 @@ def test_nonlinear_drifts_are_refused():
 
 
 def test_resumed_equals_uninterrupted(tmp_path):
-    problem = load_problem("fou-noisy", {"observations.count": 15, "steps": 15})
+    problem = load_problem("fou-noisy", {"observations.count": 15, "steps": 15, "drift.reversion": 0.0})
     whole = solve(problem)
     stopped = tmp_path / "run"
     with pytest.raises(sciprob.errors.ConvergenceError):
