@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,9 +17,9 @@ from sciprob.solvers.rgnp.infer_tempering import flattened, resampled
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 
 _TESTS = 16  # members at which the polynomial is compared with the covariance itself
-_TOLERANCE = 0.2  # standard deviation of its error in log likelihood, in nats: far below what weights can tell
+_TOLERANCE = 0.1  # standard deviation of its error in log likelihood, in nats: far below what weights can tell
 _EXACT = 1 << 16  # values of fields up to which the covariance itself is affordable for all members
-_HIGHEST = 2  # degree
+_TERMS = 32  # most of a polynomial
 _WIDER, _BLUR = 1.3, 0.3  # spread of the nodes, over that of the members: tails lie between nodes too
 
 
@@ -43,7 +45,7 @@ class InterpolatedLaw:
         centre: `(dz,)`.
         root: Lower triangular `(dz, dz)`.
         reach: Norm of eta from which nothing changes any more.
-        degree: 1 or 2.
+        degree: Of the polynomials.
         coefficients: `(terms, n, k + 1)`; the last column is the entries' own standard deviation.
     """
 
@@ -71,9 +73,9 @@ def covariance_near(
 ) -> tuple[FieldPosterior, dict[str, float]]:
     """The target for all members of an approximate posterior, with polynomial factors if those are good enough.
 
-    A linear, then a quadratic polynomial is fitted by least squares to the factors at members that are spread a
-    little. Log likelihoods at other members say how good it is. Where it is not, the covariance itself
-    is used as long as the number of data and members allows.
+    Polynomials of rising degree, up to 32 terms, are fitted by least squares to the factors at members that are spread
+    a little, until log likelihoods at other members say that one is good enough. Where none is, the covariance
+    itself is used as long as the number of data and members allows, else the best polynomial.
 
     Args:
         target: The posterior; its law is a `CostlyLaw`.
@@ -90,12 +92,15 @@ def covariance_near(
     members = resampled(even, generator).xi
     members = members[torch.randperm(n, generator=generator, device=generator.device).to(members.device)]
     exact = replace(target, law=law.narrowed(target.parameters(members[:4]), target.noise, generator))
-    tests, nodes, found = members[:_TESTS], _Nodes.of(exact, members, generator), exact
-    truth, degree, error = exact.log_likelihood(tests), 0, torch.inf
-    while degree < _HIGHEST and not error < _TOLERANCE:
-        degree += 1
-        found = replace(exact, law=nodes.fit(degree))
-        error = float((found.log_likelihood(tests) - truth).std(correction=0))
+    tests, nodes = members[:_TESTS], _Nodes.of(exact, members, generator)
+    truth, found, degree, error = exact.log_likelihood(tests), exact, -1, torch.inf
+    for tried in range(1, nodes.highest + 1):
+        fitted = replace(exact, law=nodes.fit(tried))
+        off = float((fitted.log_likelihood(tests) - truth).std(correction=0))
+        if degree < 0 or off < error:
+            found, degree, error = fitted, tried, off
+        if error < _TOLERANCE:
+            break
     if not error < _TOLERANCE and n * len(target.data) <= _EXACT:
         found, degree, error = exact, -1, 0.0
     return found, {"covariance_degree": float(degree), "covariance_error": error}
@@ -108,6 +113,7 @@ class _Nodes:
     target: FieldPosterior
     centre: Tensor
     root: Tensor
+    reach: Tensor
     eta: Tensor
     values: Tensor
 
@@ -117,14 +123,20 @@ class _Nodes:
         n, d = members.shape
         centre, identity = members.mean(0), torch.eye(d).to(members)
         root = torch.linalg.cholesky(torch.cov(members.T).reshape(d, d) + 1e-12 * identity)
-        index = torch.arange(_TESTS, _TESTS + 2 * _terms(d, _HIGHEST), device=members.device) % n
-        eta = _WIDER * _standardised(members[index], centre, root)
-        eta = eta + _BLUR * randn(tuple(eta.shape), eta, generator)
-        return cls(target, centre, root, eta, members.new_zeros(0, len(target.data), 0))
+        index = torch.arange(_TESTS, _TESTS + 2 * _TERMS, device=members.device) % n
+        standard = _standardised(members, centre, root)
+        eta = _WIDER * standard[index] + _BLUR * randn((2 * _TERMS, d), members, generator)
+        return cls(target, centre, root, standard.norm(dim=-1).max(), eta, members.new_zeros(0, len(target.data), 0))
+
+    @property
+    def highest(self) -> int:
+        """Degree."""
+        d = self.eta.shape[-1]
+        return max([1, *(degree for degree in range(2, 5) if math.comb(d + degree, degree) <= _TERMS)])
 
     def fit(self, degree: int) -> InterpolatedLaw:
         """Least squares over twice as many nodes as there are terms."""
-        eta = self.eta[: 2 * _terms(self.eta.shape[-1], degree)]
+        eta = self.eta[: 2 * math.comb(self.eta.shape[-1] + degree, degree)]
         new = eta[len(self.values) :]
         with torch.no_grad():
             law = self.target.law(self.target.parameters(self.centre + new @ self.root.mT))
@@ -133,21 +145,14 @@ class _Nodes:
         # the number of columns is that of the law, and known only now
         solved = torch.linalg.pinv(_monomials(eta, degree)) @ self.values.flatten(1)
         coefficients = solved.reshape(-1, *self.values.shape[1:])
-        reach = eta.norm(dim=-1).max()
-        return InterpolatedLaw(self.target, self.centre, self.root, reach, degree, coefficients)
-
-
-def _terms(d: int, degree: int) -> int:
-    return 1 + d + (d * (d + 1) // 2 if degree > 1 else 0)
+        return InterpolatedLaw(self.target, self.centre, self.root, self.reach, degree, coefficients)
 
 
 def _monomials(eta: Tensor, degree: int) -> Tensor:
-    """`(b, terms)`: one, the coordinates, and their products."""
-    parts = [torch.ones_like(eta[:, :1]), eta]
-    if degree > 1:
-        i, j = torch.triu_indices(eta.shape[-1], eta.shape[-1], device=eta.device)
-        parts.append(eta[:, i] * eta[:, j])
-    return torch.cat(parts, dim=-1)
+    """Products of up to `degree` coordinates `(b, terms)`."""
+    axes = range(eta.shape[-1])
+    chosen = [c for k in range(degree + 1) for c in combinations_with_replacement(axes, k)]
+    return torch.stack([eta[:, list(c)].prod(-1) for c in chosen], dim=-1)
 
 
 def _standardised(xi: Tensor, centre: Tensor, root: Tensor) -> Tensor:

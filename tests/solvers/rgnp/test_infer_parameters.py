@@ -10,6 +10,8 @@ from sciprob.errors import DataError, NonFiniteError, SciprobWarning, ShapeError
 from sciprob.problems.family import ParameterBox
 from sciprob.solvers.rgnp import infer_tempering
 from sciprob.solvers.rgnp.infer import infer_parameters
+from sciprob.solvers.rgnp.infer_covariance import covariance_near
+from sciprob.solvers.rgnp.infer_moves import Particles
 from sciprob.solvers.rgnp.infer_proposal import Mixture, find_modes, mixture_around
 from sciprob.solvers.rgnp.infer_target import FieldPosterior
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
@@ -191,16 +193,16 @@ class CostlyLaw(Law):
         return self
 
 
-@pytest.mark.parametrize(("n", "power"), [(25, 1), (25, 9)])
+@pytest.mark.parametrize(("n", "power"), [(25, 1), (25, 5)])
 def test_a_costly_covariance_is_asked_at_few_parameters_unless_it_bends_too_much(n, power):
     points = DESIGNS["even"](n)
     law, y = CostlyLaw(points, damped_wave, 0.3, power), data(points)
     posterior = infer(law, y, samples=1000)
     asked, degree = law.asked, posterior.meta["covariance_degree"]
     agree(posterior, quadrature(BOX, law, y, 0.05, n=81))
-    assert posterior.meta["covariance_error"] < 0.2
+    assert posterior.meta["covariance_error"] < 0.1
     assert (asked >= 1000) == (degree < 0)
-    assert (degree == 1) == (power == 1)
+    assert (degree == 1) == (power == 1), degree
 
 
 @pytest.mark.parametrize("centre", [(-0.4, 0.0), (0.9, -0.95)])
@@ -307,3 +309,26 @@ def test_a_proposal_that_is_far_off_is_refined_or_tempered(rounds, monkeypatch):
     assert float(((weights @ z - mean) / std).abs().max()) < 0.3
     spread = (weights @ (z - weights @ z).square()).sqrt()
     assert float((spread / std - 1).abs().max()) < 0.2
+
+
+def test_a_polynomial_of_the_covariance_is_exact_for_factors_that_are_one():
+    """Factors that are cubic in the whitened coordinates are found by degree three, and not before."""
+    points = DESIGNS["even"](9)
+
+    class Cubic(CostlyLaw):
+        def __call__(self, z):
+            mean = self.mean(z)
+            xi = target.whiten(z)
+            size = 1 + 0.5 * xi[:, :1] + 0.3 * xi[:, :1] * xi[:, 1:] ** 2
+            return LowRankGaussian(mean, 0 * mean, (size * torch.cos(points))[..., None])
+
+    y, noise = torch.ones_like(points), torch.full_like(points, 0.3)
+    target = FieldPosterior(BOX, Cubic(points, damped_wave, 0.3), y, noise)
+    g = torch.Generator().manual_seed(7)
+    xi = torch.randn(200, 2, dtype=torch.float64, generator=g)
+    zero = torch.zeros(200, dtype=torch.float64)
+    found, figures = covariance_near(target, Particles(xi, zero, zero, zero), g)
+    assert figures["covariance_degree"] == 3
+    assert figures["covariance_error"] < 1e-6
+    near = xi[xi.norm(dim=-1) < 2]
+    torch.testing.assert_close(found.law(found.parameters(near)).factors, target.law(target.parameters(near)).factors)
