@@ -15,7 +15,14 @@ from sciprob.problems.family_domain import Domain
 SIGMA, COUNT = 0.01, 30
 REFERENCES = {"poisson": poisson_posterior, "burgers": burgers_posterior}
 DESIGNS = ("1 point", "3 points", "300 points", "5000 points", "30 clustered", "30 on one side")
-FLOWS = ("30 points", "200 points", "200 points with pressure", "30 clustered", "30 on one side")
+FLOWS = (
+    "30 points",
+    "200 points",
+    "200 points with pressure",
+    "2000 points with pressure",
+    "30 clustered",
+    "30 on one side",
+)
 
 
 def places(domain: Domain, design: str, generator: torch.Generator) -> Tensor:
