@@ -61,11 +61,11 @@ def _write_netcdf(problem: Problem, path: Path, seed: int) -> Path:
 
 
 def _write_sensors(problem: Problem, path: Path) -> Path | None:
-    """Columns x, y(, z), value, std; None if the data are not values at points."""
+    """Columns x, y(, z) or time, value, std; None if the data are not values at points or times."""
     from sciprob.solvers.runfolder import write_text
 
     space, std = problem.operator.codomain, getattr(problem.likelihood.noise, "std", None)
-    axes = [axis for axis in "xyz" if axis in space.coords]
+    axes = [axis for axis in "xyz" if axis in space.coords] or [axis for axis in space.dims if axis == "time"]
     if len(space.shape) != 1 or not axes or std is None:
         return None
     columns = [space.coords[axis] for axis in axes] + [problem.observed, std.expand(space.shape)]

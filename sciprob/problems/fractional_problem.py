@@ -27,6 +27,7 @@ def path_problem(
     *,
     true_std: float | None = None,
     seed: int = 0,
+    unknown: str = "x",
     unit: str = "1",
     info: Info | None = None,
 ) -> Problem:
@@ -41,13 +42,14 @@ def path_problem(
         std: Standard deviation of their errors, a number or `(k,)`; where `model.noise_std` is unknown, a first guess.
         true_std: The standard deviation behind simulated data, where it differs.
         seed: Of simulated data.
-        unit: Unit of the path.
+        unknown: Name of the path.
+        unit: Its unit.
         info: Words.
 
     Raises:
         DataError: For values that are not finite, or times before 0.
     """
-    space = path_space(merge_times(grid, times), name="x", unit=unit)
+    space = path_space(merge_times(grid, times), name=unknown, unit=unit)
     operator = StoredTimes(space, times)
     noise = GaussianNoise(operator.codomain, std)
     stored, spread = space.coords["time"], std if true_std is None else true_std

@@ -40,7 +40,8 @@ class FractionalSeries:
         std: Standard deviation of measurement errors: a table if unknown; by default the values are as good as exact
             (1e-3 of the spread of their increments).
         forecast: Steps of the grid beyond the last value.
-        unit: Unit of the values.
+        unknown: Name of the values.
+        unit: Their unit.
     """
 
     words: ClassVar[Info] = Info(
@@ -57,6 +58,7 @@ class FractionalSeries:
     scale: Quantity | None = None
     std: Quantity | None = None
     forecast: int = 0
+    unknown: str = "x"
     unit: str = "1"
 
     def __post_init__(self) -> None:
@@ -98,7 +100,9 @@ class FractionalSeries:
             noise_std=unknown,
         )
         grid = torch.cat([_missing(times, step) if self.observed == "increments" else times[:0], ahead])
-        return path_problem(name, model, grid, times, values, std, unit=self.unit, info=self.words)
+        return path_problem(
+            name, model, grid, times, values, std, unknown=self.unknown, unit=self.unit, info=self.words
+        )
 
     def _series(self, name: str, data: Path | None) -> Series:
         if data is not None:

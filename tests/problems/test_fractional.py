@@ -238,3 +238,14 @@ def test_real_series(problem, package, hurst, within):
     figures = posterior.meta["diagnostics"]
     assert figures["hurst"] == pytest.approx(hurst, abs=within)
     assert ("hurst_without_shift" in figures) == (problem == "nile")
+
+
+def test_simulated_data_are_a_series_for_others(tmp_path, capsys):
+    from sciprob.cli import main
+
+    settings = ["--set", "steps=20", "--set", "observations.count=8"]
+    assert main(["simulate", "fou-noisy", *settings, "--out", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    problem = load_problem("fou-noisy", {"steps": 20}, data=tmp_path / "data" / "sensors.csv")
+    assert problem.observed.shape == (8,)
+    torch.testing.assert_close(problem.likelihood.noise.std, torch.full((8,), 0.05, dtype=torch.float64))
