@@ -47,7 +47,7 @@ def close_fit(amortised: Amortised, folder: Path | None) -> int:
     meta = amortised.meta
     write(f"{meta['family']} by {meta['solver']}: {meta['status']}")
     cases = meta.get("calibration_cases", 0)
-    calibrated = f"on {cases} reference solutions" if cases else "not calibrated: standard deviations only rank"
+    calibrated = f"on {cases} reference solutions" if cases else "not calibrated: sizes expected from residuals"
     where = f"{folder} (model, metrics.json)" if folder else "nothing written; add `--out DIR`"
     rows = [
         ("steps", number(meta["steps"])),

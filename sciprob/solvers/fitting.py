@@ -173,7 +173,7 @@ class Fit:
         self.folder.clear_scratch()
         citations = dict.fromkeys((*self.solver.citations, *self.problem.info.citations))
         write_text(self.folder.path / "cite.bib", bibtex(tuple(citations)))
-        write_json(self.folder.path / "metrics.json", plain({**amortised.meta, "temperature": amortised.temperature}))
+        write_json(self.folder.path / "metrics.json", plain({**amortised.meta, "scale": to_mapping(amortised.scale)}))
 
 
 def _trainer(solver: Any) -> Any:

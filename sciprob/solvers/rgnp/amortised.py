@@ -13,7 +13,7 @@ from torch import Tensor
 from sciprob.errors import ConfigError, DataError
 from sciprob.posteriors.ensemble import Ensemble
 from sciprob.problems.family import ProblemFamily
-from sciprob.solvers.rgnp.calibration import conformal_factor, field_scores, temperature
+from sciprob.solvers.rgnp.calibration import ErrorScale, conformal_factor, field_scores
 from sciprob.solvers.rgnp.field_law import SurrogateLaw, infer_from_field
 from sciprob.solvers.rgnp.inputs import OutsideBoxWarning, check_data, field_columns
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
@@ -106,10 +106,10 @@ class Amortised(FieldProcess):
         return values, sigma
 
     def calibrate(self, z: Tensor, w: Tensor, x: Tensor, u: Tensor, confidence: float | None = None) -> Amortised:
-        """A copy whose standard deviations are fitted to reference solutions.
+        """A copy whose standard deviations are fitted to reference solutions, by the law of `ErrorScale`.
 
-        T makes mean +- 2 sd hold 95.45 % of all values. `confidence` c adds a conformal factor for `band`; half of the
-        solutions then serve for T, the others for the factor, as its guarantee needs.
+        Some sixteen to thirty solutions are enough. `confidence` c adds a conformal factor for `band`; half of the
+        solutions then serve for the law, the others for the factor, as its guarantee needs.
 
         Args:
             z: `(k, dz)`, draws of the prior.
@@ -124,16 +124,17 @@ class Amortised(FieldProcess):
         if len(z) == 0:
             message = "calibration needs at least one reference solution, got none."
             raise DataError(message)
-        plain = replace(self, temperature=1.0, bands={})
-        errors = u.double() - plain.mean(z.double(), w.double(), x.double())
-        std = torch.stack([plain.std(a, b, x) for a, b in zip(z, w, strict=True)])
+        z, w, x = (value.to(self.covariance.vectors) for value in (z, w, x))
+        errors = u.to(z) - self.mean(z, w, x)
+        std = torch.stack([self.laplace_std(a, b, x) for a, b in zip(z, w, strict=True)])
+        expected, domain = self.expected_errors(z, w)
         k = len(z) if confidence is None else (len(z) + 1) // 2
-        fitted = float(temperature(errors[:k], std[:k]))
+        scale = ErrorScale.fit(errors[:k], std[:k], domain[:k], expected[:k])
         bands = {}
         if confidence is not None:
-            scores = field_scores(errors[k:], fitted * std[k:], confidence)
-            bands[confidence] = conformal_factor(scores, confidence)
-        return replace(self, temperature=fitted, bands=bands, meta={**self.meta, "calibration_cases": len(z)})
+            calibrated = std[k:] * scale.ratio(std[k:], domain[k:], expected[k:])
+            bands[confidence] = conformal_factor(field_scores(errors[k:], calibrated, confidence), confidence)
+        return replace(self, scale=scale, bands=bands, meta={**self.meta, "calibration_cases": len(z)})
 
     def band(self, z: Tensor, w: Tensor, x: Tensor, confidence: float = 0.9) -> tuple[Tensor, Tensor]:
         """Ends `(n, fields)` of a band with a guarantee, whatever the shape of the errors.

@@ -32,6 +32,7 @@ class SurrogateLaw:
         w: `(dw,)`.
         columns: Indices of the fields.
         directions: Of the weights, `(P, k)`, along which there are factors; those of the trained map by default.
+        ratios: Calibrated over Laplace's standard deviations `(m, columns)`, if they are held fixed with `directions`.
         factors: `(n, k)` factors of the covariance that hold for all z; without them it changes with z.
     """
 
@@ -40,6 +41,7 @@ class SurrogateLaw:
     w: Tensor
     columns: tuple[int, ...]
     directions: Tensor | None = None
+    ratios: Tensor | None = None
     factors: Tensor | None = None
 
     def mean(self, z: Tensor) -> Tensor:
@@ -54,30 +56,44 @@ class SurrogateLaw:
         mean = self.mean(z)
         if self.factors is not None:
             return LowRankGaussian(mean, torch.zeros_like(mean), self.factors.expand(len(z), -1, -1))
-        return LowRankGaussian(mean, torch.zeros_like(mean), self._factors(z, self.points).flatten(-3, -2))
+        return LowRankGaussian(mean, torch.zeros_like(mean), self._factors(z).flatten(-3, -2))
 
     def anchored(self, z: Tensor) -> SurrogateLaw:
         """The law with the covariance of `z (dz,)` for all parameters, up to its 32 largest directions."""
-        factors = self._factors(z.unsqueeze(0), self.points)[0].flatten(0, 1)
+        factors = self._factors(z.unsqueeze(0))[0].flatten(0, 1)
         u, s, _ = torch.linalg.svd(factors, full_matrices=False)
         return replace(self, factors=(u * s)[:, :_ANCHORED_RANK])
 
     def narrowed(self, z: Tensor, noise: Tensor, generator: torch.Generator) -> SurrogateLaw:
         """The law with only those directions of the weights that count beside the noise `(n,)`, near z `(b, dz)`.
 
-        With many points, some of them stand for all.
+        With many points, some of them stand for all. Laplace's covariance follows z. Its calibration is that at the
+        first z: the region of a posterior is small, and residuals for every member would cost more than all else.
         """
         m, columns = len(self.points), len(self.columns)
+        fixed = replace(self, directions=self.amortised.directions.leading, ratios=self._ratios(z[:1]))
+        assert fixed.ratios is not None
+        assert fixed.directions is not None
         chosen = torch.randperm(m, generator=generator, device=generator.device)[:_LOOK].to(self.points.device)
-        scaled = self._factors(z, self.points[chosen]) / noise.reshape(m, columns)[chosen].unsqueeze(-1)
+        few = replace(fixed, points=self.points[chosen], ratios=fixed.ratios[chosen])
+        scaled = few._factors(z) / noise.reshape(m, columns)[chosen].unsqueeze(-1)
         gram = torch.einsum("bmck,bmcl->kl", scaled, scaled) / len(z) * (m / len(chosen))
         values, axes = torch.linalg.eigh(gram)
-        directions = self.amortised.directions if self.directions is None else self.directions
-        return replace(self, directions=directions @ axes[:, values > _NEGLIGIBLE])
+        return replace(fixed, directions=fixed.directions @ axes[:, values > _NEGLIGIBLE])
 
-    def _factors(self, z: Tensor, points: Tensor) -> Tensor:
+    def _ratios(self, z: Tensor) -> Tensor:
+        """Of one z `(1, dz)`."""
+        plain = self.amortised.laplace_factors(z, self.w, self.points, self.amortised.directions.leading)
+        std = torch.linalg.vector_norm(plain, dim=-1)
+        expected, domain = self.amortised.expected_errors(z, self.w)
+        return self.amortised.scale.ratio(std, domain, expected)[0][:, list(self.columns)]
+
+    def _factors(self, z: Tensor) -> Tensor:
         """`(b, m, columns, k)`."""
-        return self.amortised.factors(z, self.w, points, self.directions)[..., list(self.columns), :]
+        if self.ratios is None or self.directions is None:
+            return self.amortised.factors(z, self.w, self.points)[..., list(self.columns), :]
+        plain = self.amortised.laplace_factors(z, self.w, self.points, self.directions)
+        return plain[..., list(self.columns), :] * self.ratios.unsqueeze(-1)
 
 
 def infer_from_field(

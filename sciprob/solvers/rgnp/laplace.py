@@ -1,9 +1,9 @@
 r"""Uncertainty of a trained network: the linearised Laplace approximation over its Gauss-Newton matrix.
 
-    theta ~ N(theta*, S),   S = (tau I + J^T E^{-1} J)^{-1},   u(x) ~ N(u*(x), T^2 g(x)^T S g(x)),   g = du / dtheta,
+    theta ~ N(theta*, S),   S = (tau I + J^T E^{-1} J)^{-1},   cov(u(x), u(y)) = g(x)^T S g(y),   g = du / dtheta,
 
-with J the derivatives of collocated residuals, E their mean squares by equation, and T a temperature
-that is fitted to a few reference solutions. Draws are functions, so that any points and fields are joint.
+with J the derivatives of collocated residuals and E their mean squares by equation. Draws are functions, so that any
+points and fields are joint. Its scale is arbitrary, as the number of residuals is: see `calibration`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from sciprob.errors import ConfigError
 from sciprob.problems.family import ProblemFamily
+from sciprob.random import randn
 from sciprob.solvers.rgnp.jacobian import sample_jacobian
 from sciprob.solvers.rgnp.network import PointNetwork
 from sciprob.solvers.rgnp.residuals import mean_field, weighted_residuals
 from sciprob.solvers.rgnp.sampling import Collocation, sobol_collocation
 
-_CHUNK = 1 << 23  # numbers of a Jacobian that are held at once
+CHUNK = 1 << 23  # numbers of a Jacobian that are held at once
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class LaplaceCovariance:
 def field_root(
     family: ProblemFamily, network: PointNetwork, covariance: LaplaceCovariance, points: Tensor, z: Tensor, w: Tensor
 ) -> Tensor:
-    """F with F F^T the covariance of u at points `(n, d)`, for one z `(dz,)` and w `(dw,)`, before temperature.
+    """F with F F^T the covariance of u at points `(n, d)`, for one z `(dz,)` and w `(dw,)`, before calibration.
 
     Returns:
         `(n fields, q)`, rows by point and then by field, q = min(n fields, P). For few rows it is triangular and made
@@ -86,16 +87,35 @@ def field_root(
 def field_variance(
     family: ProblemFamily, network: PointNetwork, covariance: LaplaceCovariance, points: Tensor, z: Tensor, w: Tensor
 ) -> Tensor:
-    """Marginal variances of u `(n, fields)` at points `(n, d)`, before temperature; in chunks, for any n."""
+    """Marginal variances of u `(n, fields)` at points `(n, d)`, before calibration; in chunks, for any n."""
     chunks = _field_rows(family, network, points, z, w)
     parts = [covariance.apply_root(rows).square().sum(-1) for rows in chunks]
     return torch.cat([points.new_zeros(0, family.n_fields), *parts])
 
 
+@dataclass(frozen=True)
+class Directions:
+    """Directions of the weights, times the root of their covariance.
+
+    Args:
+        leading: S^{1/2} V `(P, k)`, V the leading directions of the field's variance over domain and boxes.
+        rest: `(P, j)`, random ones orthogonal to V that stand for all others: sums of squares of g(x) rest have
+            the variance that V leaves out as their mean.
+    """
+
+    leading: Tensor
+    rest: Tensor
+
+
 def principal_directions(
-    family: ProblemFamily, network: PointNetwork, covariance: LaplaceCovariance, count: int, seed: int = 0
-) -> Tensor:
-    """S^{1/2} V `(P, k)` with V the leading directions of the field's variance over domain and boxes.
+    family: ProblemFamily,
+    network: PointNetwork,
+    covariance: LaplaceCovariance,
+    count: int,
+    others: int = 16,
+    seed: int = 0,
+) -> Directions:
+    """`count` leading directions of the field's variance over domain and boxes, and `others` for the rest.
 
     g(x) S^{1/2} V are k factors of the covariance at any x, at a cost of k P per value. Sobol samples stand for
     domain and boxes, four per direction.
@@ -106,7 +126,10 @@ def principal_directions(
     values, left = torch.linalg.eigh(rows @ rows.mT)  # a tenth of the time of an SVD; what squaring loses is negligible
     kept = (values > 1e-12 * values[-1]).nonzero()[-count:, 0].flip(0)
     vectors = (left[:, kept].mT @ rows) / values[kept, None].sqrt()
-    return covariance.apply_root(vectors).mT.contiguous()
+    drawn = randn((others, covariance.size), vectors, generator) / others**0.5
+    rest = drawn - (drawn @ vectors.mT) @ vectors
+    leading, rest = (covariance.apply_root(part).mT.contiguous() for part in (vectors, rest))
+    return Directions(leading, rest)
 
 
 def sample_rows(
@@ -114,7 +137,7 @@ def sample_rows(
 ) -> Tensor:
     """Derivatives du / dtheta at samples, `(n, fields, P)`; or, in chunks, their products with `directions (P, k)`."""
     size = sum(parameter.numel() for parameter in network.parameters())
-    step = len(batch) if directions is None else max(1, _CHUNK // (size * family.n_fields))
+    step = len(batch) if directions is None else max(1, CHUNK // (size * family.n_fields))
     parts = []
     for i in range(0, len(batch), max(step, 1)):
         rows = _rows(family, network, batch[i : i + step])
@@ -133,5 +156,5 @@ def _rows(family: ProblemFamily, network: PointNetwork, batch: Collocation) -> T
 def _field_rows(family: ProblemFamily, network: PointNetwork, points: Tensor, z: Tensor, w: Tensor) -> Iterator[Tensor]:
     """Derivatives du / dtheta by chunks of points, `(chunk, fields, P)` each."""
     size = sum(parameter.numel() for parameter in network.parameters())
-    for part in points.split(max(1, _CHUNK // (size * family.n_fields))):
+    for part in points.split(max(1, CHUNK // (size * family.n_fields))):
         yield _rows(family, network, Collocation(part, z.expand(len(part), -1), w.expand(len(part), -1)))

@@ -13,15 +13,18 @@ from torch import Tensor
 from sciprob.operators.linear import DenseMap
 from sciprob.posteriors.gaussian import GaussianPosterior
 from sciprob.problems.family import ProblemFamily
+from sciprob.solvers.rgnp.calibration import ErrorScale
 from sciprob.solvers.rgnp.conditioning import condition_root
 from sciprob.solvers.rgnp.inputs import check_data, check_parameters, check_points, field_columns, warn_outside
 from sciprob.solvers.rgnp.laplace import (
+    Directions,
     LaplaceCovariance,
     field_root,
     field_variance,
     principal_directions,
     sample_rows,
 )
+from sciprob.solvers.rgnp.linearised_error import expected_errors
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
 from sciprob.solvers.rgnp.residuals import in_precision, mean_field, residuals_at
 from sciprob.solvers.rgnp.sampling import Collocation
@@ -35,11 +38,13 @@ _DIRECTIONS = 256
 
 @dataclass(frozen=True)
 class FieldProcess:
-    r"""u(x) | z, w ~ N(B + D n(x, z, w), T^2 g S g^T): the trained mean, and its calibrated Laplace covariance.
+    r"""u(x) | z, w ~ N(B + D n(x, z, w), T g S g^T T): the trained mean, and its calibrated Laplace covariance.
 
-    Draws are functions of x, so that points and fields are joint, and any points do. Everything is closed form and
-    needs no solve of the equation. Before `calibrate`, T = 1, and standard deviations only rank points and
-    parameters. Means take dtype and device of the parameters; uncertainty is computed in float64.
+    T is diagonal, and makes the marginal standard deviations those of `ErrorScale`; correlations are Laplace's. Draws
+    are functions of x, so that points and fields are joint, and any points do. Everything is closed form and
+    needs no solve of the equation. Before `calibrate`, standard deviations have the size of one linearised
+    correction by the residual, which no solution has checked. Means take dtype and device of the parameters;
+    uncertainty is computed in float64.
 
     Shapes: z `(*batch, dz)`, w `(*batch, dw)`, x `(n, d)` or `(*batch, n, d)`, fields `(*batch, n, fields)`;
     `predict` and `condition` take one z and w and return posteriors on `(n, fields)`.
@@ -49,7 +54,7 @@ class FieldProcess:
         shape: Of the network.
         network: Mean n in network space, float64.
         covariance: Of its weights.
-        temperature: T.
+        scale: The law of its standard deviations.
         bands: Conformal factor by confidence.
         meta: Plain numbers about the training.
     """
@@ -58,7 +63,7 @@ class FieldProcess:
     shape: NetworkShape
     network: PointNetwork
     covariance: LaplaceCovariance
-    temperature: float = 1.0
+    scale: ErrorScale = field(default_factory=ErrorScale)
     bands: Mapping[float, float] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,7 +93,12 @@ class FieldProcess:
     def std(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         """Marginal standard deviations `(n, fields)`, for any number of points: `predict` without the joint law."""
         z, w, x = self._one(z, w, x)
-        return self.temperature * field_variance(self.family, self.network, self.covariance, x, z, w).sqrt()
+        std = self.laplace_std(z, w, x)
+        return std * self._ratio(z, w, std)
+
+    def laplace_std(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
+        """Standard deviations before calibration, `(n, fields)`: they rank points and members, and no more."""
+        return field_variance(self.family, self.network, self.covariance, x, z, w).sqrt()
 
     def predict(self, z: Tensor, w: Tensor, x: Tensor) -> GaussianPosterior:
         """The joint law of all fields at points `(n, d)`, a Gaussian posterior on `(n, fields)`.
@@ -143,7 +153,7 @@ class FieldProcess:
         )
         return self._gaussian(at, mean[m:] + shift.reshape(len(at), -1), conditioned)
 
-    def factors(self, z: Tensor, w: Tensor, x: Tensor, directions: Tensor | None = None) -> Tensor:
+    def factors(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         """C `(b, n, fields, k)` with C C^T the covariances for many parameters at once, and k = 256 (or P, if less).
 
         They are those of `predict`, projected onto their leading directions over domain and boxes: a little
@@ -153,15 +163,33 @@ class FieldProcess:
             z: `(b, dz)`.
             w: `(dw,)` or `(b, dw)`.
             x: `(n, d)`.
-            directions: Other ones in their span, `(P, k)`; by default those of `directions`.
         """
+        plain = self.laplace_factors(z, w, x, self.directions.leading)
+        std = torch.linalg.vector_norm(plain, dim=-1)
+        expected, domain = self.expected_errors(z, w)
+        return plain * self.scale.ratio(std, domain, expected).unsqueeze(-1)
+
+    def laplace_factors(self, z: Tensor, w: Tensor, x: Tensor, directions: Tensor) -> Tensor:
+        """As `factors`, before calibration, along directions of the weights `(P, k)`."""
         n, b = len(x), len(z)
         points, zs, ws = (value.to(self.covariance.vectors) for value in (x, z, w))
         ws = ws.expand(b, -1).repeat_interleave(n, dim=0)
         batch = Collocation(points.repeat(b, 1), zs.repeat_interleave(n, dim=0), ws)
-        directions = self.directions if directions is None else directions
         rows = sample_rows(self.family, self.network, batch, directions)
-        return self.temperature * rows.reshape(b, n, *rows.shape[1:])
+        return rows.reshape(b, n, *rows.shape[1:])
+
+    def expected_errors(self, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Root mean square of the linearised correction `(b, fields)`, and Laplace's sd over the domain.
+
+        The latter is at some points of the domain's measure, `(b, m, fields)`. Needs no reference solution; see
+        `linearised_error`.
+
+        Args:
+            z: `(b, dz)`.
+            w: `(dw,)` or `(b, dw)`.
+        """
+        z, w = z.to(self.covariance.vectors), w.to(self.covariance.vectors).expand(len(z), -1)
+        return expected_errors(self.family, self.network, self.directions, z, w)
 
     def residual(self, z: Tensor, w: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Residuals of the mean by equation, `(*batch, n)`: how well it solves its equation, without any reference."""
@@ -169,12 +197,19 @@ class FieldProcess:
         return {name: r.detach() for name, r in residuals_at(self.family, network, x.to(z), z, w.to(z)).items()}
 
     @cached_property
-    def directions(self) -> Tensor:
-        """Leading directions of the weights, times the root of their covariance, `(P, 256)`."""
+    def directions(self) -> Directions:
+        """256 leading directions of the weights, and some for the rest."""
         return principal_directions(self.family, self.network, self.covariance, _DIRECTIONS)
 
     def _root(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
-        return self.temperature * field_root(self.family, self.network, self.covariance, x, z, w)
+        root = field_root(self.family, self.network, self.covariance, x, z, w)
+        std = torch.linalg.vector_norm(root, dim=-1).reshape(len(x), self.family.n_fields)
+        return root * self._ratio(z, w, std).reshape(-1, 1)
+
+    def _ratio(self, z: Tensor, w: Tensor, std: Tensor) -> Tensor:
+        """Calibrated over Laplace's standard deviations `(n, fields)`, for one set of parameters."""
+        expected, domain = self.expected_errors(z.unsqueeze(0), w)
+        return self.scale.ratio(std, domain[0], expected[0])
 
     def _mean_at(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         with torch.no_grad():

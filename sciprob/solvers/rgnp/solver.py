@@ -53,7 +53,7 @@ class RandomGridNeuralProcess:
 
     u = B + D n satisfies the conditions exactly; random points of domain and parameter boxes, drawn anew in
     each step, make its residual small by stochastic Gauss-Newton steps. No equation is solved for training. A
-    linearised Laplace approximation over the residuals then gives the uncertainty, with a temperature from a few
+    linearised Laplace approximation over the residuals then gives the uncertainty, its scale fitted to a few
     reference solutions, where the family has a reference.
 
     Fails where the network is too small for the sharpest member of the family: figures by member differ by orders
@@ -67,7 +67,7 @@ class RandomGridNeuralProcess:
         variational: Networks, batches, rate and steps, for `variational`.
         precision: `single` or `double` during `gauss-newton`; results are always double.
         laplace_residuals: Residuals, over all equations, that the Laplace approximation is made of.
-        calibration_cases: Reference solutions for the temperature; 0 leaves the map uncalibrated.
+        calibration_cases: Reference solutions that standard deviations are fitted to; 0 leaves the map uncalibrated.
         calibration_points: Points of each of them.
 
     Source: Vadeboncoeur et al., Random grid neural processes, ICML 2023, for the model; Goldshlager et al., J. Comput.

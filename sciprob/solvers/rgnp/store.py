@@ -17,6 +17,7 @@ from sciprob.errors import ConfigError, DataError
 from sciprob.problems.family import ProblemFamily
 from sciprob.problems.registry import build_kind
 from sciprob.solvers.checkpoint import write_tensors
+from sciprob.solvers.rgnp.calibration import ErrorScale
 from sciprob.solvers.rgnp.laplace import LaplaceCovariance
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
 from sciprob.solvers.rgnp.observation_store import pack_observation_map, unpack_observation_map
@@ -25,7 +26,7 @@ from sciprob.solvers.runfolder import write_json
 if TYPE_CHECKING:
     from sciprob.solvers.rgnp.amortised import Amortised
 
-FORMAT, VERSION = "sciprob-amortised", 1
+FORMAT, VERSION = "sciprob-amortised", 2
 _MODEL = "model.json"
 
 
@@ -54,7 +55,7 @@ def save_amortised(amortised: Amortised, folder: Path) -> Path:
         "network": to_mapping(amortised.shape),
         "inverse": inverse,
         "precision": amortised.covariance.precision,
-        "temperature": amortised.temperature,
+        "scale": to_mapping(amortised.scale),
         "bands": {repr(confidence): factor for confidence, factor in amortised.bands.items()},
         "meta": dict(amortised.meta),
     }
@@ -84,10 +85,11 @@ def load_amortised(folder: str | Path, family: ProblemFamily | None = None) -> A
         message = f"the network in `{folder}` does not fit the family `{built.name}`; load it with its own family."
         raise ConfigError(message) from error
     covariance = LaplaceCovariance(tensors["vectors"], tensors["eigenvalues"], words["precision"])
+    scale = from_mapping(ErrorScale, words["scale"], f"[scale] of {_MODEL}")
     bands = {float(confidence): factor for confidence, factor in words["bands"].items()}
     where = f"[inverse] of {_MODEL}"
     inverse = unpack_observation_map(tensors, found, built, where) if (found := words.get("inverse")) else None
-    return Amortised(built, shape, network, covariance, words["temperature"], bands, words["meta"], inverse)
+    return Amortised(built, shape, network, covariance, scale, bands, words["meta"], inverse)
 
 
 def new_network(family: ProblemFamily, shape: NetworkShape, generator: torch.Generator) -> PointNetwork:

@@ -23,6 +23,7 @@ from sciprob.problems.problem import Problem
 from sciprob.solvers.rgnp import Amortised
 from sciprob.solvers.rgnp import process as process_module
 from sciprob.solvers.rgnp.amortised import OutsideBoxWarning
+from sciprob.solvers.rgnp.calibration import ErrorScale
 from sciprob.solvers.rgnp.gicnet import GICShape
 from sciprob.solvers.rgnp.observation_map import ObservationSettings
 from sciprob.testing import OperatorConformance
@@ -85,7 +86,7 @@ def test_predictions_satisfy_conditions_exactly_and_know_it() -> None:
     assert law.std[1:-1].min() > 0
     assert torch.allclose(law.std, model.std(z[0], w[0], line()), rtol=1e-8, atol=1e-16)
     assert torch.equal(law.mean, model.mean(z[0], w[0], line()))
-    assert model.temperature != 1.0
+    assert model.scale != ErrorScale()
 
 
 def test_uncertainty_is_no_variance_floor() -> None:
@@ -164,7 +165,7 @@ torch.save({"mean": law.mean, "std": law.std, "draw": draw}, folder + "/found.pt
     assert torch.equal(found["std"], law.std)
     assert torch.equal(found["draw"], law.sample(generator=torch.Generator().manual_seed(1)))
     again = Amortised.load(tmp_path / "map")
-    assert (again.temperature, again.meta["calibration_cases"]) == (model.temperature, 10)
+    assert (again.scale, again.meta["calibration_cases"]) == (model.scale, 10)
 
 
 def test_damaged_or_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_damaged_or_foreign_files_are_refused(tmp_path: Path) -> None:
     (folder / "model.json").write_text(json.dumps(words))
     with pytest.raises(ConfigError, match="family=family"):
         Amortised.load(folder)
-    assert Amortised.load(folder, model.family).temperature == model.temperature
+    assert Amortised.load(folder, model.family).scale == model.scale
     with pytest.raises(ConfigError, match="its own family"):
         Amortised.load(folder, sciprob.load_family("burgers-family"))
 
@@ -222,7 +223,7 @@ def test_pcn_on_the_surrogate_agrees_with_inference_that_trusts_it_fully() -> No
     operator = model.operator(x, w)
     problem = Problem("surrogate", prior, Likelihood(operator, GaussianNoise(operator.codomain, 0.05)), data=y)
     chain = sciprob.solve(problem, sciprob.solvers.PCN(samples=200, thin=4, burn_in=200), seed=0, progress=False)
-    trusting = replace(model, temperature=1e-9).infer(x, y, 0.05, w, generator=seeded(24), samples=500)
+    trusting = replace(model, scale=ErrorScale((1e-9,))).infer(x, y, 0.05, w, generator=seeded(24), samples=500)
     assert ((trusting.mean - chain.mean).abs() < 0.3 * chain.std).all()
     assert ((trusting.std / chain.std - 1).abs() < 0.3).all()
     assert model.infer(x, y, 0.05, w, generator=seeded(24), samples=500).std.mean() > trusting.std.mean()

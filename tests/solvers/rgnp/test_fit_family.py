@@ -21,6 +21,7 @@ from sciprob.cli import main
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.solvers.fitting import resume_fit
 from sciprob.solvers.rgnp import Amortised, NetworkShape
+from sciprob.solvers.rgnp.calibration import ErrorScale
 from sciprob.solvers.rgnp.variational import Variational, VariationalSettings
 
 SETTINGS = (
@@ -51,7 +52,7 @@ def test_a_fit_leaves_a_folder_that_loads(tmp_path: Path) -> None:
         3,
         4,
     )
-    assert metrics["temperature"] == model.temperature
+    assert metrics["scale"]["factors"] == list(model.scale.factors)
     assert "random grid" in (tmp_path / "map" / "cite.bib").read_text().lower()
     assert same(sciprob.load_amortised(tmp_path / "map"), model)
     assert same(resume_fit(tmp_path / "map", progress=False), model)  # nothing left to do
@@ -134,7 +135,7 @@ def test_families_built_in_python_can_be_fitted_and_resumed_with_the_family(tmp_
     family = replace(sciprob.load_family("disk-family"), name="mine", reference=None, config={})
     solver = small_solver(steps=2)
     model = sciprob.fit(family, solver, out=tmp_path / "map", progress=False)
-    assert model.temperature == 1.0
+    assert model.scale == ErrorScale()
     assert "calibration_cases" not in model.meta
     with pytest.raises(ConfigError, match="family=family"):
         resume_fit(tmp_path / "map", progress=False)

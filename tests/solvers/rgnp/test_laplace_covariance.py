@@ -87,8 +87,14 @@ def test_principal_directions_keep_most_of_the_variance_and_never_add_any() -> N
     exact = covariance.apply_root(sample_rows(family, network, batch)).square().sum(-1)
     shares = []
     for count in (16, 64, 256):
-        directions = principal_directions(family, network, covariance, count)
-        shares.append(sample_rows(family, network, batch, directions).square().sum(-1) / exact)
+        found = principal_directions(family, network, covariance, count, others=200)
+        kept, rest = (
+            sample_rows(family, network, batch, part).square().sum(-1) for part in (found.leading, found.rest)
+        )
+        shares.append(kept / exact)
+        assert ((kept + rest).mean() / exact.mean() - 1).abs() < 3 * (
+            2 / 200
+        ) ** 0.5 * rest.mean() / exact.mean() + 1e-9
     assert all(bool((share <= 1 + 1e-9).all()) for share in shares)
     assert bool((shares[0] <= shares[1] + 1e-12).all() or shares[0].mean() < shares[1].mean())
     assert shares[2].mean() > 0.95
