@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sciprob.errors import MissingExtraError
+from sciprob.io.package_series import package_series
 from sciprob.sde import (
     AffineSDE,
     DensePathPosterior,
@@ -36,7 +38,10 @@ from sciprob.sde import (
     sample_fgn,
     sample_gaussian,
 )
+from sciprob.sde.kalman import kalman_filter, smooth
 from sciprob.sde.maximise import maximise
+from sciprob.sde.parallel_kalman import parallel_filter, parallel_smooth
+from sciprob.sde.states import affine_states, noise_of
 
 try:
     import fbm
@@ -186,6 +191,57 @@ def bench_cost(table: Table, repeats: int, lengths: tuple[int, ...]) -> None:
         table.add(f"evidence of {n} values", f"Markov, K = {len(rates)}", "time", markov, "s")
 
 
+def bench_scan(table: Table, repeats: int, lengths: tuple[int, ...]) -> None:
+    """Filter and smoother of one path: step by step, and by associative scans."""
+    for n in lengths:
+        times = torch.arange(1, n + 1, dtype=torch.float64) / n
+        rates = rates_for_times(horizon=1.0, resolution=1 / n, kind="I")
+        sde = AffineSDE(0.3, reversion=1.0)
+        model = affine_states(sde, noise_of(sde, rates, 1.0), times)
+        values = times.sin()
+        noise, seen = torch.full((n,), 0.01, dtype=torch.float64), list(range(n))
+
+        def loop(model=model, values=values, noise=noise, seen=seen) -> None:
+            smooth(model, kalman_filter(model, values, noise, seen))
+
+        def scans(model=model, values=values, noise=noise, seen=seen) -> None:
+            parallel_smooth(parallel_filter(model, values, noise, seen))
+
+        case = f"filter and smoother, {n} values, {len(rates) + 1} states"
+        table.add(case, "loop over time", "time", best_time(loop, repeats), "s")
+        table.add(case, "associative scan", "time", best_time(scans, repeats), "s")
+
+
+def bench_volatility(table: Table) -> None:
+    """Rolling forecasts, 1 to 20 days ahead, of days after those that H and scale come from."""
+    for name in ("sp500", "nasdaq"):
+        try:
+            x = package_series(name)[-4500:]
+        except MissingExtraError:
+            table.add(f"forecasts of {name} log volatility", "fractional", "coverage of 90 %", None)
+            continue
+        past, window, ahead = x[:2000], 250, 20
+        estimate = hurst_likelihood(past, observed="levels", mean="zero")
+        table.add(f"forecasts of {name} log volatility", "exact likelihood", "H", float(estimate.hurst))
+        origins = range(2000, len(x) - ahead, 10)
+        before, after = (torch.stack([x[o + a : o + b] for o in origins]) for a, b in ((-window, 0), (0, ahead)))
+        level = before.mean(-1, keepdim=True)
+        data = PathData(torch.arange(window, dtype=torch.float64), before - level, 1e-3)
+        days = torch.arange(window, window + ahead, dtype=torch.float64)
+        half = torch.tensor(0.5, dtype=torch.float64)
+        for method, h, scale in (
+            ("fractional", estimate.hurst, estimate.scale),
+            ("Brownian", half, past.diff().std()),
+        ):
+            mean, std = DensePathPosterior(AffineSDE(h, scale=scale, initial_std=10.0), data).at(days)
+            z = (after - mean - level) / std
+            case = f"forecasts of {name} log volatility, {len(origins)} origins"
+            table.add(case, method, "coverage of 90 %", float((z.abs() <= 1.6449).double().mean()))
+            density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+            score = std * (z * (2 * torch.special.ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi))
+            table.add(case, method, "CRPS", float(score.mean()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter series, fewer replicates")
@@ -197,6 +253,8 @@ def main() -> None:
     bench_learned_index(table, 64 if quick else 256)
     bench_coverage(table, 100 if quick else 400)
     bench_cost(table, 2 if quick else 5, (256,) if quick else (256, 1024, 4096))
+    bench_scan(table, 2 if quick else 5, (256,) if quick else (256, 1024, 4096))
+    bench_volatility(table)
     bench_hurst(table, 128 if quick else 1024, 100 if quick else 400)
     if options.json:
         options.json.write_text(json.dumps(table.rows, indent=1))
