@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()
     table, quick = Table(), options.quick
-    bench_bridges(table, 30 if quick else 200, 0 if quick else 300)
+    bench_bridges(table, 30 if quick else 500, 0 if quick else 300)
     bench_simulation_free(table, 10 if quick else 150, 3 if quick else 40, 4 if quick else 40)
     bench_brownian(table, 0.05, 10 if quick else 200)
     if options.json:
