@@ -26,8 +26,19 @@ def fou_covariance(s: Tensor, t: Tensor, hurst: Tensor, reversion: Tensor) -> Te
     at_s, at_t = (stationary_covariance(v, h, theta) for v in (s, t))
     decayed = torch.exp(-theta * t) * at_s + torch.exp(-theta * s) * at_t
     start = torch.exp(-theta * (t + s)) * stationary_covariance(zero, h, theta)
-    total: Tensor = stationary_covariance(lag, h, theta) - decayed + start
+    total: Tensor = _at_lags(lag, hurst, reversion) - decayed + start
     return total
+
+
+def _at_lags(lag: Tensor, hurst: Tensor, reversion: Tensor) -> Tensor:
+    """The stationary covariance of lags `(n, m)`, evaluated once for lags that differ by rounding: a grid has few."""
+    if not lag.numel():
+        return stationary_covariance(lag, hurst[..., None, None], reversion[..., None, None])
+    keys = (lag / (16 * torch.finfo(lag.dtype).eps * lag.max().clamp_min(1e-300))).round()
+    few, inverse = keys.unique(return_inverse=True)
+    # the smallest of each group, so that the choice does not depend on threads
+    chosen = torch.zeros_like(few).scatter_reduce(0, inverse.flatten(), lag.flatten(), "amin", include_self=False)
+    return stationary_covariance(chosen, hurst[..., None], reversion[..., None])[..., inverse]
 
 
 def stationary_covariance(lag: Tensor, hurst: Tensor, reversion: Tensor) -> Tensor:
