@@ -32,7 +32,7 @@ class Reference:
         pull: int_0^h e^{-theta tau} dtau, the effect on x of a unit drift, `(N, D)`.
         correction: The same weighted by the time since the start over h, `(N, D)`.
         push: `(N, D, r)`: adding `push` v to e adds the control v(t) = v e^{-gamma_1 (t_{n+1} - t)} to the
-            common noise, which is v for the slowest rate gamma_1, with energy |push|^2 v^2.
+            common noise, which is v for the slowest rate gamma_1, with energy push^T push v^2.
         initial_mean: Of z(0), `(D, s)`.
         initial_root: `(D, s, r0)`: a known start has none of x, noise without a past none of y.
         reach: Largest increment of x by the drift in one step, `(D,)`: deviation of the noise at the horizon.

@@ -44,7 +44,6 @@ def test_training_raises_the_bound_below_the_evidence(name):
     first, last = (p.meta["diagnostics"] for p in (before, after))
     assert last["elbo"] > first["elbo"] + 0.05
     assert last["elbo"] < last["log_evidence"]
-    assert last["ess"] > first["ess"]
     # both estimate the same evidence, by different importance weights
     error = math.sqrt(1 / first["ess"] + 1 / last["ess"])
     assert last["log_evidence"] == pytest.approx(first["log_evidence"], abs=4 * error)
