@@ -47,7 +47,7 @@ class Amortised(FieldProcess):
 
         Args:
             generator: Randomness of the training.
-            settings: Of network and training; the defaults take a minute or two on one core.
+            settings: Of network and training; the defaults take a few minutes on one core.
             report: Called as `report(step, loss)` after each step.
 
         Raises:
