@@ -66,8 +66,8 @@ class Case:
 
     @cached_property
     def calibration(self) -> tuple[Tensor, Tensor]:
-        """For the solves that fit a temperature, z and w; other than those of the tests."""
-        return self.draw(60 if self.name != "cavity-family" else 20, seed=7)
+        """For the solves that fit error bars, z and w; other than those of the tests."""
+        return self.draw(32 if self.name != "cavity-family" else 20, seed=7)
 
     def draw(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Parameters from the prior."""
@@ -125,7 +125,7 @@ def calibration_scores(error: Tensor, std: Tensor, spread: float) -> dict[str, f
     Args:
         error: Mean minus truth, any shape.
         std: Its standard deviation, the same.
-        spread: One standard deviation for everything, fitted where the temperature was fitted.
+        spread: One standard deviation for everything, fitted to the same solves.
     """
     half_log = 0.5 * math.log(2 * math.pi)
     nll = (0.5 * (error / std).square() + std.log()).mean() + half_log

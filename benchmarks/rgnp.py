@@ -90,7 +90,7 @@ def bench_errors(table: Table, name: str, case: Case) -> Trained:
 
 
 def bench_calibration(table: Table, name: str, case: Case, trained: Trained) -> Any:
-    """Error bars in and out of the box, after a temperature from solves that are not those of the tests."""
+    """Error bars in and out of the box, fitted to few solves that are not those of the tests."""
     generator = torch.Generator().manual_seed(11)
     z, w = case.calibration
     x = case.family.domain.sample(64, generator)
@@ -104,7 +104,7 @@ def bench_calibration(table: Table, name: str, case: Case, trained: Trained) -> 
     x = case.points[chosen]
     std = torch.stack([model.std(a, b, x) for a, b in zip(zs, ws, strict=True)])[..., fields]
     error = (model.mean(zs, ws, x) - case.truth[:tests, chosen])[..., fields]
-    table.add(name, "sciprob", "temperature", model.temperature)
+    table.add(name, "sciprob", "factor of the sd", model.scale.factors[0])
     for metric, value in calibration_scores(error, std, spread).items():
         table.add(name, "sciprob", metric, value, "nat" if "NLL" in metric else "1")
     with warnings.catch_warnings():
