@@ -99,7 +99,7 @@ CASES = {
     "cavity": Case(
         "cavity-family",
         24,
-        (1800.0,),
+        (300.0, 1800.0),
         (16, 16, 12),
         scored=("u", "v"),
         published={"batch": 5, "points": 512, "rank": 4},

@@ -1,6 +1,7 @@
 """Random-grid neural processes: errors, error bars and inverse problems, beside other trainings at equal time.
 
-    python benchmarks/rgnp.py [--case NAME ...] [--quick] [--threads N] [--json PATH]
+    python benchmarks/rgnp.py [--case NAME ...] [--part PART ...] [--models FOLDER]
+        [--longest SECONDS] [--quick] [--threads N] [--json PATH]
 
 Every method trains on the same family for the same processor seconds, with the same hard conditions and
 residual weights, and is scored on the same members against reference solutions that no trained method has
@@ -30,10 +31,12 @@ import torch
 from _rgnp_cases import CASES, Case, calibration_scores, errors, outside, summary
 from _rgnp_deepxde import VERSION as DEEPXDE
 from _rgnp_inverse import DESIGNS, FLOWS, REFERENCES, design_scores, posterior_scores
-from _rgnp_methods import Trained, train_ours, train_peer, train_published
+from _rgnp_methods import train_ours, train_peer, train_published
 from _rgnp_surrogate import surrogate_scores
 
-from sciprob.solvers.rgnp.amortised import OutsideBoxWarning
+from sciprob.solvers.rgnp.amortised import Amortised, OutsideBoxWarning
+
+PARTS = ["errors", "calibration", "inverse"]
 
 
 class Table:
@@ -58,7 +61,7 @@ class Table:
             self.path.write_text(json.dumps(self.rows, indent=1))
 
 
-def bench_errors(table: Table, name: str, case: Case) -> Trained:
+def bench_errors(table: Table, name: str, case: Case) -> Amortised:
     """Errors of all trainings at equal times; the longest of ours is handed back."""
     z, w = case.parameters
     fields = [case.family.fields.index(field) for field in case.scored]
@@ -86,16 +89,16 @@ def bench_errors(table: Table, name: str, case: Case) -> Trained:
                 table.add(label, "sciprob", f"times less than {method}, {metric}", value / means["sciprob", metric])
     ours = trainings["sciprob"]
     assert ours is not None
-    return ours
+    return ours.model
 
 
-def bench_calibration(table: Table, name: str, case: Case, trained: Trained) -> Any:
+def bench_calibration(table: Table, name: str, case: Case, trained: Amortised) -> Amortised:
     """Error bars in and out of the box, fitted to few solves that are not those of the tests."""
     generator = torch.Generator().manual_seed(11)
     z, w = case.calibration
     x = case.family.domain.sample(64, generator)
     truth = case.family.solve(z, w, x)
-    model = trained.model.calibrate(z, w, x, truth)
+    model = trained.calibrate(z, w, x, truth)
     fields = [case.family.fields.index(field) for field in case.scored]
     spread = float((model.mean(z, w, x) - truth)[..., fields].square().mean().sqrt())
     tests = min(60, case.tests)
@@ -144,20 +147,33 @@ def pin(threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=["poisson", "burgers", "cavity"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="these parts only")
+    parser.add_argument("--models", type=Path, help="where our trained maps are kept, and taken from")
+    parser.add_argument("--longest", type=float, default=math.inf, help="trainings of at most so many seconds")
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, a fifth of the tests")
     parser.add_argument("--threads", type=int, default=1, help="processor cores for every method")
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()
+    if "errors" not in options.part and not options.models:
+        parser.error("without `--part errors` there have to be trained maps: name their folder by `--models`.")
     pin(options.threads)
     table = Table(options.json)
     for name in options.case:
         case = CASES[name]
+        case = dataclasses.replace(case, budgets=tuple(s for s in case.budgets if s <= options.longest))
         if options.quick:
             budgets = tuple(seconds / 10 for seconds in case.budgets[:1])
             case = dataclasses.replace(case, budgets=budgets, tests=math.ceil(case.tests / 5))
-        trained = bench_errors(table, name, case)
-        model = bench_calibration(table, name, case, trained)
-        bench_inverse(table, name, case, model, 4 if options.quick else 20)
+        if "errors" in options.part:
+            model = bench_errors(table, name, case)
+            if options.models:
+                model.save(options.models / name)
+        else:
+            model = Amortised.load(options.models / name)
+        if "calibration" in options.part:
+            model = bench_calibration(table, name, case, model)
+        if "inverse" in options.part:
+            bench_inverse(table, name, case, model, 4 if options.quick else 20)
 
 
 if __name__ == "__main__":
