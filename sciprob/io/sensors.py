@@ -11,10 +11,7 @@ Several rows may share a place.
 
 from __future__ import annotations
 
-import csv
-import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import DataError, SciprobWarning
+from sciprob.io.csv_rows import numbers_of, rows_of
 from sciprob.spaces import Space
 
 
@@ -61,12 +59,12 @@ def read_sensors(path: str | Path, space: Space, *, interval: tuple[float, float
     path = Path(path)
     axes = [axis for axis in "xyz" if axis in space.coords]
     columns = [*axes, *([] if interval is None else ["time"]), "value", "std"]
-    rows = list(_rows(path))
+    rows = list(rows_of(path))
     if not rows:
         message = f"`{path.name}` is empty; its first line should be `{','.join(columns)}`."
         raise DataError(message)
     order = _header(path.name, rows[0][1], columns)
-    numbers = [_numbers(path.name, line, cells, order, columns) for line, cells in rows[1:]]
+    numbers = [numbers_of(path.name, line, cells, order, columns) for line, cells in rows[1:]]
     if not numbers:
         message = f"`{path.name}` has a header but no measurements; add one row per sensor."
         raise DataError(message)
@@ -79,23 +77,6 @@ def read_sensors(path: str | Path, space: Space, *, interval: tuple[float, float
     if interval is not None:
         _check_times(path.name, sensors, *interval)
     return sensors
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and stripped cells of each line that is neither empty nor a comment."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if any(cells) and not cells[0].startswith("#"):
-                    yield reader.line_num, cells
-    except (csv.Error, UnicodeDecodeError) as error:
-        message = f"`{path.name}` is not a text file of comma-separated values ({error}); export it as CSV in UTF-8."
-        raise DataError(message) from error
-    except OSError as error:
-        message = f"`{path}` cannot be read ({error.strerror}); check the path given with `--data`."
-        raise DataError(message) from error
 
 
 def _header(name: str, cells: list[str], columns: list[str]) -> list[int]:
@@ -118,28 +99,6 @@ def _header(name: str, cells: list[str], columns: list[str]) -> list[int]:
         message = f"`{name}` has the column {_listed([twice])} more than once; keep one, {wanted}."
         raise DataError(message)
     return [given.index(column) for column in columns]
-
-
-def _numbers(name: str, line: int, cells: list[str], order: list[int], columns: list[str]) -> list[float]:
-    """One row as numbers in the order of `columns`."""
-    if len(cells) != len(columns):
-        message = f"row {line} of `{name}` should have {len(columns)} entries ({','.join(columns)}), got {len(cells)}."
-        raise DataError(message)
-    row = []
-    for column, position in zip(columns, order, strict=True):
-        try:
-            value = float(cells[position])
-        except ValueError:
-            message = f"row {line} of `{name}` has {column} = {cells[position]!r}, which is not a number; mend it."
-            raise DataError(message) from None
-        if not math.isfinite(value):
-            message = f"row {line} of `{name}` has {column} = {cells[position]}, which is not finite; remove the row."
-            raise DataError(message)
-        row.append(value)
-    if row[-1] <= 0:
-        message = f"row {line} of `{name}` has std = {row[-1]:g}; give the positive standard deviation of the value."
-        raise DataError(message)
-    return row
 
 
 def _warn_of_repeats(name: str, lines: tuple[int, ...], numbers: list[list[float]]) -> None:

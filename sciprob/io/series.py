@@ -10,8 +10,6 @@ with `#` are skipped. Missing values are rows that are not there.
 
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import DataError
+from sciprob.io.csv_rows import numbers_of, rows_of
 
 _COLUMNS = ("time", "value", "std")
 
@@ -49,13 +48,13 @@ def read_series(path: str | Path) -> Series:
             that is not positive, or fewer than two rows.
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = list(rows_of(path))
     if not rows:
         message = f"`{path.name}` is empty; its first line should be `time,value` or `time,value,std`."
         raise DataError(message)
     order = _header(path.name, rows[0][1])
     lines = tuple(line for line, _ in rows[1:])
-    table = [_numbers(path.name, line, cells, order) for line, cells in rows[1:]]
+    table = [numbers_of(path.name, line, cells, order, _COLUMNS[: len(order)]) for line, cells in rows[1:]]
     if len(table) < 2:
         message = f"`{path.name}` should have at least two rows below its header, got {len(table)}."
         raise DataError(message)
@@ -65,24 +64,6 @@ def read_series(path: str | Path) -> Series:
     return Series(numbers[:, 0].contiguous(), numbers[:, 1].contiguous(), std, lines)
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    rows = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if any(cells) and not cells[0].startswith("#"):
-                    rows.append((reader.line_num, cells))
-    except (csv.Error, UnicodeDecodeError) as error:
-        message = f"`{path.name}` is not a text file of comma-separated values ({error}); export it as CSV in UTF-8."
-        raise DataError(message) from error
-    except OSError as error:
-        message = f"`{path}` cannot be read ({error.strerror}); check the path given with `--data`."
-        raise DataError(message) from error
-    return rows
-
-
 def _header(name: str, cells: list[str]) -> list[int]:
     """Positions of time, value and, if there, std."""
     given = [cell.lower() for cell in cells]
@@ -90,28 +71,6 @@ def _header(name: str, cells: list[str]) -> list[int]:
         message = f"the first line of `{name}` should be `time,value` or `time,value,std`, got `{','.join(cells)}`."
         raise DataError(message)
     return [given.index(column) for column in _COLUMNS if column in given]
-
-
-def _numbers(name: str, line: int, cells: list[str], order: list[int]) -> list[float]:
-    if len(cells) != len(order):
-        message = f"row {line} of `{name}` should have {len(order)} entries, got {len(cells)}; mend it."
-        raise DataError(message)
-    row = []
-    for column, position in zip(_COLUMNS, order, strict=False):
-        text = cells[position]
-        try:
-            value = float(text) if text else math.nan
-        except ValueError:
-            message = f"row {line} of `{name}` has {column} = {text!r}, which is not a number; mend it."
-            raise DataError(message) from None
-        if not math.isfinite(value):
-            message = f"row {line} of `{name}` has {column} = {text or 'nothing'}; leave rows without a value out."
-            raise DataError(message)
-        row.append(value)
-    if len(row) == 3 and row[2] <= 0:
-        message = f"row {line} of `{name}` has std = {row[2]:g}; give the positive standard deviation of the value."
-        raise DataError(message)
-    return row
 
 
 def _check_order(name: str, lines: tuple[int, ...], times: list[float]) -> None:

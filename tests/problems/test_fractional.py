@@ -125,10 +125,10 @@ def test_own_series_at_irregular_times(tmp_path):
     [
         ("0,1\n0,2\n", "row 3 of `s.csv` repeats the time 0 of row 2; keep one"),
         ("1,1\n0,2\n", "row 3 of `s.csv` is earlier than row 2; sort"),
-        ("0,1\n1,nan\n", "row 3 of `s.csv` has value = nan; leave rows without a value out"),
-        ("0,1\n1,\n", "row 3 of `s.csv` has value = nothing; leave"),
+        ("0,1\n1,nan\n", "row 3 of `s.csv` has value = nan, which is not finite; remove the row"),
+        ("0,1\n1,\n", "row 3 of `s.csv` has value = '', which is not a number"),
         ("0,1\n1,x\n", "row 3 of `s.csv` has value = 'x', which is not a number"),
-        ("0,1\n1,2,3\n", "row 3 of `s.csv` should have 2 entries, got 3"),
+        ("0,1\n1,2,3\n", "row 3 of `s.csv` should have 2 entries (time,value), got 3"),
         ("0,1\n", "at least two rows"),
     ],
 )
