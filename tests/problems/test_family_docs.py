@@ -10,7 +10,7 @@ from sciprob.pde import network_jets
 from sciprob.solvers.rgnp import GaussNewton, NetworkShape, RandomGridNeuralProcess
 
 PAGE = (Path(__file__).parents[2] / "docs" / "random_grid_neural_processes.md").read_text()
-_, FAMILY = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+(FAMILY,) = (block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL) if "ProblemFamily(" in block)
 
 
 def page_family():
