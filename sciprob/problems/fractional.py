@@ -83,14 +83,13 @@ class FractionalPath:
         """
         std: Tensor | float = self.observations.nominal_std
         values = torch.tensor(self.observations.values, dtype=torch.float64) if self.observations.values else None
+        known, horizon = False, self.final_time
         if data is not None:
             times, values, given = self._file(data)
-            horizon = self.final_time or float(times[-1])
-            grid = torch.linspace(0, horizon, self.steps + 1, dtype=torch.float64)
+            horizon = horizon or float(times[-1])
             std, known = (std, False) if given is None else (given, True)
-        else:
-            horizon, known = self.final_time, False
-            grid = torch.linspace(0, horizon, self.steps + 1, dtype=torch.float64)
+        grid = torch.linspace(0, horizon, self.steps + 1, dtype=torch.float64)
+        if data is None:
             times = self.observations.on(grid)
             if values is not None:
                 values = values[torch.tensor(self.observations.times).argsort()]

@@ -231,15 +231,14 @@ class FractionalVI:
     def _draw(self, target: PathTarget, state: PathState, streams: Streams) -> PathState:
         """A block of members at the average of late positions."""
         vector, count = state.climb.average, min(_BLOCK, self.members - len(state.members))
+        bound = state.bound
         if state.guide is None:
             matched = self._matched(target)
             sample = matched.draw(vector, count, streams["members"], target.stored)
-            bound = float(matched.bound(vector, None))
+            if not len(state.members):
+                bound = float(matched.bound(vector, None))
         else:
-            sample, bound = (
-                self._guided(target).draw(state.guide, vector, count, streams["members"], target.stored),
-                0.0,
-            )
+            sample = self._guided(target).draw(state.guide, vector, count, streams["members"], target.stored)
         at = (sample.grid[:, None] - target.stored).abs().argmin(0)
         members = torch.cat([state.members, sample.x[:, at]])
         log_weights = torch.cat([state.log_weights, sample.log_weights])

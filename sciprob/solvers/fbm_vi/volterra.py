@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sciprob.sde.kalman import Filtered, StateSpace, backward_terms, kalman_filter
 from sciprob.sde.markov import MarkovNoise
+from sciprob.sde.special import legendre
 from sciprob.sde.transition import Transition, transition
 from sciprob.solvers.fbm_vi.guide import make_guide
 from sciprob.solvers.fbm_vi.quadrature import normal_nodes
@@ -136,10 +137,7 @@ def quadrature_times(breaks: Tensor, count: int, generator: torch.Generator | No
     """
     left, gap = breaks[:-1, None], breaks.diff()[:, None]
     if generator is None:
-        import numpy as np
-
-        nodes, weights = np.polynomial.legendre.leggauss(count)
-        zeta, share = torch.from_numpy((nodes + 1) / 2).to(breaks), torch.from_numpy(weights / 2).to(breaks)
+        zeta, share = legendre(count, breaks)
     else:
         shape = (len(gap), count)
         uniform = torch.rand(shape, generator=generator, dtype=breaks.dtype, device=generator.device).to(breaks.device)
