@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,17 @@ def load_checkpoint(path: Path, solver: Any, streams: Streams) -> tuple[Any, dic
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """A safetensors file, written beside `path`, flushed to disk and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A safetensors file, written beside `path`, flushed to disk and renamed; it clears what a killed writer left."""
+    folder = path.with_name(f".{path.name}.part")  # safetensors writes a temporary file of random name in it
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    scratch = folder / path.name
     save_file(dict(tensors), scratch, metadata=dict(header))
     scratch.chmod(0o644)  # safetensors makes files private
     with scratch.open("rb") as stream:
         os.fsync(stream.fileno())
     os.replace(scratch, path)
+    shutil.rmtree(folder)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -102,6 +102,15 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
         load_checkpoint(path, Solver(), Streams(0))
 
 
+def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    left = path.parent / f".{path.name}.part" / ".tmpXYZ"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a file")
+    save_checkpoint(path, State(), Streams(0), {})
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
 def test_a_changed_state_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "c", State(), Streams(0), {})
     changed = dataclasses.make_dataclass("State", [("a", Any), ("c", Any)])
