@@ -31,6 +31,7 @@ class Capability(enum.Enum):
     WHITENED_PRIOR = "a prior that is a map of standard normal variables"
     GAUSSIAN_PRIOR = "a Gaussian prior"
     PRIOR_LOG_PROB = "a prior density"
+    DENOISER = "a diffusion prior, or one that is a map of standard normal variables"
     GAUSSIAN_NOISE = "Gaussian noise"
     FAMILY = "a family of problems (`sciprob fit`)"
     COLLOCATION = "an equation on a box (collocation)"

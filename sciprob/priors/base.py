@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,9 @@ from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.operators.linear import LinearMap
 from sciprob.spaces import Space
+
+if TYPE_CHECKING:
+    from sciprob.priors.diffusion.prior import DiffusionPrior
 
 
 class Prior(nn.Module):
@@ -41,6 +46,13 @@ class Prior(nn.Module):
         """Map xi -> m that turns standard normal variables into the prior (`WHITENED_PRIOR`)."""
         message = f"{type(self).__name__} is not a map of standard normal variables."
         raise UnsupportedProblemError(message)
+
+    @property
+    def diffusion(self) -> DiffusionPrior:
+        """This prior by its denoiser (`DENOISER`): exact in the white coordinates of `whitening`."""
+        from sciprob.priors.diffusion.prior import DiffusionPrior
+
+        return DiffusionPrior.of_whitened(self)
 
 
 class GaussianPrior(Prior):

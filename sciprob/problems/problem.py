@@ -93,7 +93,10 @@ class Problem:
     @property
     def offers(self) -> frozenset[Capability]:
         """What solvers can rely on."""
-        return self.prior.capabilities | self.likelihood.capabilities
+        prior = self.prior.capabilities
+        if Capability.WHITENED_PRIOR in prior:
+            prior |= {Capability.DENOISER}
+        return prior | self.likelihood.capabilities
 
     @property
     def observed(self) -> Tensor:

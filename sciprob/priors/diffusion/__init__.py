@@ -1,0 +1,1 @@
+"""Diffusion priors: denoisers, noise levels, samplers, networks and their training."""

@@ -1,0 +1,1 @@
+"""Posterior ensembles under diffusion priors."""
