@@ -83,6 +83,13 @@ class Convolution(LinearMap):
     def _adjoint_batched(self, y: Any) -> Any:
         return filter_periodic(y, self._spectrum(y).conj(), self.domain.shape)
 
+    def gram(self, weight: LinearMap | None = None) -> LinearMap:
+        """`A^T W A`; without W again a convolution, with the spectrum |k|^2."""
+        if weight is not None:
+            return super().gram(weight)
+        square = torch.fft.irfftn(self.transfer.abs().square(), s=self.domain.shape)
+        return Convolution(self.domain, square)
+
     def solve(self, y: Tensor) -> Tensor:
         """Division by the spectrum.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ShapeError
-from sciprob.operators.linear import LinearMap
+from sciprob.operators.linear import DiagonalMap, LinearMap
 from sciprob.spaces import Space
 
 
@@ -69,3 +69,11 @@ class Restriction(LinearMap):
     def _adjoint_batched(self, y: Any) -> Any:
         flat = torch.zeros(len(y), self.domain.size, dtype=y.dtype, device=y.device)
         return flat.index_add(1, self.index, y).reshape(-1, *self.domain.shape)
+
+    def gram(self, weight: LinearMap | None = None) -> LinearMap:
+        """`A^T W A`; without W the diagonal map that keeps the measured entries."""
+        if weight is not None:
+            return super().gram(weight)
+        diagonal = torch.zeros(self.domain.size, dtype=torch.float64, device=self.index.device)
+        diagonal[self.index] = 1.0
+        return DiagonalMap(diagonal.reshape(self.domain.shape), self.domain)
