@@ -1,1 +1,1 @@
-"""Posterior ensembles under diffusion priors."""
+"""Posterior sampling with diffusion priors: weighted ensembles, and the methods they are compared with."""

@@ -1,0 +1,251 @@
+"""Linear algebra of white data r = A x - b: everything about I + g A A^T and its Gaussian posteriors.
+
+Two classes with the same methods: `SpectralData` from one singular value decomposition, after which every g is a
+diagonal, and `IterativeData`, by batched conjugate gradients, for sizes beyond that.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import ConvergenceError, UnsupportedProblemError
+from sciprob.operators.linear import LinearMap
+from sciprob.random import randn
+from sciprob.solvers.linear_algebra import conjugate_gradients, inner
+
+DIRECT_LIMIT = 4096  # smaller of data and unknowns, up to which a singular value decomposition is made
+_CHUNK = 256  # basis vectors per batched forward call
+
+
+class LinearData(abc.ABC):
+    """White data r(x) = A x - b and solves with I + g A A^T.
+
+    All vectors may have any leading axes; x ends in `shape`, residuals in `(m,)`. b may have leading axes of its own,
+    `(*sets, m)`, that broadcast against those of x up to one axis of members.
+
+    Args:
+        matrix: A, latent -> `(m,)`.
+        target: b, `(*sets, m)`.
+    """
+
+    def __init__(self, matrix: LinearMap, target: Tensor) -> None:
+        self.matrix = matrix
+        self.shape = matrix.domain.shape
+        self.target = target
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x, `(*batch, m)`."""
+        image: Tensor = self.matrix(x)
+        return image
+
+    def adjoint(self, w: Tensor) -> Tensor:
+        """A^T w, `(*batch, *shape)`."""
+        pulled: Tensor = self.matrix.T(w)
+        return pulled
+
+    def residual(self, x: Tensor) -> Tensor:
+        """R(x) = A x - b."""
+        target = self.target if self.target.ndim == 1 else self.target[..., None, :]
+        return self.forward(x) - target
+
+    @abc.abstractmethod
+    def solve(self, r: Tensor, g: float) -> Tensor:
+        """(I + g A A^T)^{-1} r, `(*batch, m)`, for g >= 0."""
+
+    @abc.abstractmethod
+    def log_det(self, g: float) -> float:
+        """Log determinant of I + g A A^T."""
+
+    @abc.abstractmethod
+    def trace(self, g: float) -> float:
+        """Trace of A^T (I + g A A^T)^{-1} A, the Laplacian of r^T (I + g A A^T)^{-1} r / 2."""
+
+    @abc.abstractmethod
+    def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
+        """P x with P = (I / v + A^T (I + g A A^T)^{-1} A)^{-1}."""
+
+    @abc.abstractmethod
+    def noise(self, like: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
+        """Draws of N(0, P) for the same P, shaped as `like`."""
+
+    def condition(self, z: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
+        """Draws of N(z, v I) conditioned on data with covariance I + g A A^T.
+
+        The mean is z - P A^T (I + g A A^T)^{-1} r(z), the covariance P of `precondition`.
+
+        Args:
+            z: `(*batch, *shape)`.
+            v: Prior variance.
+            g: Inflation of the noise; 0 for the data's own.
+            generator: Randomness.
+        """
+        gradient = self.adjoint(self.solve(self.residual(z), g))
+        return z - self.precondition(gradient, v, g) + self.noise(z, v, g, generator)
+
+    def log_evidence(self, z: Tensor, v: float, g: float) -> Tensor:
+        """Log of the integral of N(x; z, v I) exp(-r(x)^T (I + g A A^T)^{-1} r(x) / 2) / det(I + g A A^T)^{1/2}."""
+        r = self.residual(z)
+        square = (r * self.solve(r, g + v)).double().sum(-1)
+        return -(square + self.log_det(g + v)) / 2
+
+
+class SpectralData(LinearData):
+    """`LinearData` from A = U diag(s) V^T, one decomposition for all g, sets and members.
+
+    Args:
+        matrix: A.
+        target: b.
+        values: s, `(k,)`, k = min(m, d).
+        left: U, `(m, k)`.
+        right: V^T, `(k, d)`.
+    """
+
+    def __init__(self, matrix: LinearMap, target: Tensor, values: Tensor, left: Tensor, right: Tensor) -> None:
+        super().__init__(matrix, target)
+        self.values, self.left, self.right = values, left, right
+
+    @classmethod
+    def of(cls, matrix: LinearMap, target: Tensor) -> SpectralData:
+        """Decompose the Gram matrix of the smaller side, in float64."""
+        dense = _dense(matrix, target)
+        left, values, right = torch.linalg.svd(dense, full_matrices=False)
+        return cls(matrix, target, values, left.to(target), right.to(target))
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """V^T x, `(*batch, k)`."""
+        return x.flatten(x.ndim - len(self.shape)) @ self.right.T
+
+    def field(self, c: Tensor) -> Tensor:
+        """V c, `(*batch, *shape)`."""
+        return (c @ self.right).reshape(*c.shape[:-1], *self.shape)
+
+    def solve(self, r: Tensor, g: float) -> Tensor:
+        """Diagonal in U; the part of r beyond the range of A stays."""
+        shrink = (1 / (1 + g * self.values.square()) - 1).to(r)
+        return r + (r @ self.left * shrink) @ self.left.T
+
+    def log_det(self, g: float) -> float:
+        """Exact."""
+        return float((g * self.values.square()).log1p().sum())
+
+    def trace(self, g: float) -> float:
+        """Exact."""
+        return float(self._informed(g).sum())
+
+    def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
+        """Diagonal in V."""
+        change = 1 / (1 / v + self._informed(g)) - v
+        return v * x + self.field(self.coefficients(x) * change.to(x))
+
+    def noise(self, like: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
+        """P^{1/2} of white noise, exact."""
+        white = randn(tuple(like.shape), like, generator)
+        change = (1 / v + self._informed(g)).rsqrt() - math.sqrt(v)
+        return math.sqrt(v) * white + self.field(self.coefficients(white) * change.to(white))
+
+    def _informed(self, g: float) -> Tensor:
+        """Eigenvalues of A^T (I + g A A^T)^{-1} A."""
+        square = self.values.square()
+        return square / (1 + g * square)
+
+
+class IterativeData(LinearData):
+    """`LinearData` by conjugate gradients, each right-hand side with its own coefficients.
+
+    Solves start from the solution of the same batch at the level before, which is close where levels are.
+
+    Args:
+        matrix: A.
+        target: b.
+        tolerance: Bound on residual norms relative to the right-hand sides.
+        max_iterations: Bound on products with A and its transpose in one solve.
+    """
+
+    def __init__(
+        self, matrix: LinearMap, target: Tensor, *, tolerance: float = 1e-5, max_iterations: int = 500
+    ) -> None:
+        super().__init__(matrix, target)
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self.products = 0
+
+    def solve(self, r: Tensor, g: float, start: Tensor | None = None) -> Tensor:
+        """(I + g A A^T)^{-1} r, from `start` if given.
+
+        Raises:
+            ConvergenceError: If the tolerance is not met.
+        """
+        if g == 0:
+            return r
+        return self._solve(lambda w: w + g * self.forward(self.adjoint(w)), r, start)
+
+    def log_det(self, g: float) -> float:
+        """Not a number: it would need all singular values."""
+        return 0.0 if g == 0 else math.nan
+
+    def trace(self, g: float) -> float:
+        """Not a number."""
+        return math.nan
+
+    def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
+        """P x = v x - v^2 A^T (I + (g + v) A A^T)^{-1} A x."""
+        return v * x - v * v * self.adjoint(self.solve(self.forward(x), g + v))
+
+    def noise(self, like: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
+        """Draws by perturbed optimisation: the error of estimating prior draws from their perturbed data.
+
+        x from N(0, v I) and data noise e from N(0, I + g A A^T) give x - v A^T (I + (g + v) A A^T)^{-1} (A x + e).
+        """
+        x = math.sqrt(v) * randn(tuple(like.shape), like, generator)
+        batch = like.shape[: like.ndim - len(self.shape)]
+        e = randn((*batch, *self.target.shape[-1:]), like, generator)
+        if g > 0:
+            e = e + math.sqrt(g) * self.forward(randn(tuple(like.shape), like, generator))
+        return x - v * self.adjoint(self.solve(self.forward(x) + e, g + v))
+
+    def _solve(self, apply: Callable[[Tensor], Tensor], rhs: Tensor, start: Tensor | None) -> Tensor:
+        flat = rhs.reshape(-1, rhs.shape[-1])
+        first = torch.zeros_like(flat) if start is None else start.reshape(flat.shape)
+        remainder = flat if start is None else flat - apply(first)
+        result = conjugate_gradients(apply, remainder, self.tolerance * inner(flat, flat).sqrt(), self.max_iterations)
+        self.products += result.iterations
+        if not result.converged:
+            worst = int(result.residual.argmax())
+            message = (
+                f"a solve with the data covariance did not converge in {self.max_iterations} iterations, residual "
+                f"{float(result.residual[worst]):.2g}; raise the noise or the limit of direct decompositions."
+            )
+            raise ConvergenceError(message, sample=worst)
+        return (first + result.solution).reshape(rhs.shape)
+
+
+def linear_data(matrix: LinearMap, target: Tensor, direct_limit: int = DIRECT_LIMIT) -> LinearData:
+    """`SpectralData` where the smaller side of A is at most `direct_limit`, else `IterativeData`."""
+    if min(matrix.domain.size, matrix.codomain.size) <= direct_limit:
+        return SpectralData.of(matrix, target)
+    return IterativeData(matrix, target)
+
+
+def _dense(matrix: LinearMap, like: Tensor) -> Tensor:
+    """A as a float64 matrix, by columns or rows, whichever are fewer."""
+    rows, columns = matrix.codomain.size, matrix.domain.size
+    if min(rows, columns) == 0:
+        message = f"an operator between spaces of sizes {columns} and {rows} has no data to use."
+        raise UnsupportedProblemError(message)
+    by_rows = rows < columns
+    count = rows if by_rows else columns
+    event = (rows,) if by_rows else matrix.domain.shape
+    action = matrix.T if by_rows else matrix
+    parts = []
+    for start in range(0, count, _CHUNK):
+        stop = min(start + _CHUNK, count)
+        basis = torch.zeros(stop - start, count, dtype=like.dtype, device=like.device)
+        basis[:, start:stop] = torch.eye(stop - start, dtype=like.dtype, device=like.device)
+        parts.append(action(basis.reshape(-1, *event)).flatten(1).double())
+    dense = torch.cat(parts)
+    return dense if by_rows else dense.T
