@@ -36,6 +36,7 @@ class Capability(enum.Enum):
     FAMILY = "a family of problems (`sciprob fit`)"
     COLLOCATION = "an equation on a box (collocation)"
     PATH = "a path of a stochastic differential equation"
+    VIDEO = "a prior of videos that can be drawn"
 
 
 class ForwardOperator(nn.Module):
