@@ -84,7 +84,7 @@ def test_structure_is_used_where_the_prior_has_it() -> None:
     assert GaussianDenoiser.of_prior(priors()["neumann"]).spectrum.eigenvalues.shape == (5, 6)
     assert GaussianDenoiser.of_prior(priors()["nodes"]).spectrum.eigenvalues.shape == (20,)
     assert GaussianDenoiser.of_prior(priors()["smooth"]).spectrum.nullity > 0
-    with pytest.raises(UnsupportedProblemError, match="prior.diffusion"):
+    with pytest.raises(UnsupportedProblemError, match=r"prior\.diffusion"):
         GaussianDenoiser.of_prior(GridMatern(grid((80, 80), "node"), std=1.0, length=0.1, boundary="neumann"))
 
 
