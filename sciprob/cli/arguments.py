@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sciprob {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=_Parser)
-    for add in (_list, _show, _doctor, _solve, _fit, _resume, _compare, _simulate, _plot, _mesh, _cite):
+    for add in (_list, _show, _doctor, _solve, _fit, _resume, _compare, _simulate, _serve, _plot, _mesh, _cite):
         add(commands)
     return parser
 
@@ -119,6 +119,13 @@ def _simulate(commands: Any) -> None:
     command.add_argument("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the files")
     command.add_argument("--overwrite", action="store_true", help="replace files that are already in DIR")
+
+
+def _serve(commands: Any) -> None:
+    text = "serve a problem's operator and posterior to other programs (UM-Bridge)"
+    command = _command(commands, "serve", "serving:run_serve", text, "sciprob serve darcy-sensors --port 4242")
+    _problem(command)
+    command.add_argument("--port", type=int, default=4242, help="port to listen on (default: 4242)")
 
 
 def _plot(commands: Any) -> None:
