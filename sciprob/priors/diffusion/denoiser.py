@@ -76,5 +76,9 @@ class Denoiser(nn.Module):
 class StandardNormalDenoiser(Denoiser):
     """Denoiser z / (1 + sigma^2), exact for x standard normal: white coordinates of any Gaussian prior."""
 
+    def sample(self, shape: tuple[int, ...] = (), *, generator: torch.Generator) -> Tensor:
+        """Exact draws of x, `(*shape, *space.shape)`, float64, on the generator's device."""
+        return torch.randn(*shape, *self.space.shape, generator=generator, device=generator.device, dtype=torch.float64)
+
     def _denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
         return z / (1 + sigma.square())

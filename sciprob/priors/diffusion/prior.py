@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+import math
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,10 +13,20 @@ from sciprob.errors import ConfigError, ShapeError
 from sciprob.operators.base import Capability, ForwardOperator
 from sciprob.priors.base import Prior
 from sciprob.priors.diffusion.denoiser import Denoiser, StandardNormalDenoiser
+from sciprob.random import randn
 from sciprob.spaces import Space
 
 if TYPE_CHECKING:
     from sciprob.priors.base import GaussianPrior
+
+
+@runtime_checkable
+class SampledDenoiser(Protocol):
+    """A denoiser that knows exact draws of x."""
+
+    def sample(self, shape: tuple[int, ...] = (), *, generator: torch.Generator) -> Tensor:
+        """Draws of x, `(*shape, *space.shape)`."""
+        ...
 
 
 class DiffusionPrior(Prior):
@@ -85,6 +97,45 @@ class DiffusionPrior(Prior):
         decoded: Tensor = self.transform(x)
         return decoded
 
+    def sample(
+        self,
+        shape: tuple[int, ...] = (),
+        *,
+        generator: torch.Generator,
+        sampler: str | None = None,
+        calls: int = 50,
+        members: int = 256,
+    ) -> Tensor:
+        """Draws of m, `(*shape, *space.shape)`, float64.
+
+        Args:
+            shape: Leading axes.
+            generator: Noise; the draws depend on it and on the number of members at once.
+            sampler: `ddim`, `dpm-solver`, `dpm-solver++` or `edm-heun`, started from N(0, sigma_max^2 I). By default
+                exact draws where the denoiser knows them (Gaussians, mixtures), else `dpm-solver++`.
+            calls: Network calls of the sampler.
+            members: Members in one batch of the network.
+
+        Raises:
+            ConfigError: For an unknown sampler, or less than one call or member.
+        """
+        if sampler is None and isinstance(self.denoiser, SampledDenoiser):
+            return self.decode(self.denoiser.sample(shape, generator=generator))
+        from sciprob.priors.diffusion.presets import make_sampler
+
+        method, levels = make_sampler(sampler or "dpm-solver++", calls, self.sigma_max, self.sigma_min)
+        if members < 1:
+            message = f"`members` should be at least 1, got {members}."
+            raise ConfigError(message)
+        like = next(itertools.chain(self.buffers(), self.parameters()), torch.empty(0, device=generator.device))
+        start = torch.empty(0, dtype=torch.float64, device=like.device)
+        draws = []
+        with torch.no_grad():
+            for count in _portions(math.prod(shape), members):
+                z = self.sigma_max * randn((count, *self.latent.shape), start, generator)
+                draws.append(self.decode(method.run(self.denoiser, z, levels, generator)))
+        return torch.cat(draws).reshape(*shape, *self.space.shape)
+
     @classmethod
     def of_whitened(cls, prior: Prior) -> DiffusionPrior:
         """The prior m = W(xi) of standard normal xi, exact: its denoiser is xi / (1 + sigma^2)."""
@@ -96,3 +147,8 @@ class DiffusionPrior(Prior):
         one = torch.ones(white.shape, dtype=torch.float64)
         surrogate = GaussianPrior(torch.zeros_like(one), DiagonalMap(one, white))
         return cls(StandardNormalDenoiser(white), whitening, surrogate=surrogate, sigma_max=20.0)
+
+
+def _portions(count: int, most: int) -> list[int]:
+    """`count` in parts of at most `most`; one empty part if there is nothing."""
+    return [min(most, count - first) for first in range(0, count, most)] or [0]
