@@ -58,10 +58,10 @@ class DarcyGrid(GridProblem):
         return Measurements(self.sensors.place(grid))
 
     def model(self, layout: Measurements, *, fine: bool) -> Model:
-        """Matérn prior and finite volumes."""
+        """Prior and finite volumes."""
         grid = self.space(self.grid.data if fine else self.grid.inversion)
         state = CellDarcy(grid, self.source if isinstance(self.source, float) else field_on(grid, self.source))
-        return self.observed(self.prior.on(grid, "stationary"), state, grid, layout)
+        return self.observed(self.prior_of(self.prior, grid, "stationary"), state, grid, layout)
 
     def report(self, layout: Measurements) -> Report:
         """Residuals."""

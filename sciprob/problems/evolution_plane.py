@@ -67,8 +67,8 @@ class NavierStokesInitial(NavierStokesProblem):
         )
 
     def prior_on(self, grid: GridSpace) -> Prior:
-        """Periodic Matérn field."""
-        return self.prior.on(named(grid, "initial_vorticity"), "periodic")
+        """Periodic field."""
+        return self.prior_of(self.prior, named(grid, "initial_vorticity"), "periodic")
 
 
 @register("navier-stokes-forcing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,8 +16,9 @@ from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.operators import ForwardOperator
 from sciprob.priors.base import Prior
-from sciprob.problems.grid_data import FinerGridSimulator, Measurements, Model
-from sciprob.problems.grid_settings import Grids
+from sciprob.problems.grid_data import FinerGridSimulator, Measurements, Model, transfer
+from sciprob.problems.grid_settings import GridField, Grids
+from sciprob.problems.learned_prior import RefinedPrior
 from sciprob.problems.problem import Info, Problem, Report
 from sciprob.problems.sensor_noise import SensorNoise
 from sciprob.random import Streams
@@ -117,6 +118,20 @@ class GridProblem:
             f"raise `grid.inversion`, at most to the {self.grid.data} of `grid.data`, or make the solution smoother."
         )
         warnings.warn(message, SciprobWarning, stacklevel=4)
+
+    def prior_of(self, choice: GridField, grid: GridSpace, boundary: str) -> Prior:
+        """The chosen prior of a field on either grid.
+
+        A trained prior has one size, that of the inversion; on the finer grid its draws are interpolated, by
+        trigonometric functions where the grid is periodic and linearly elsewhere.
+
+        Raises:
+            ConfigError: If a trained prior is not of the inversion's size.
+        """
+        if not choice.learned or grid.shape[0] == self.grid.inversion:
+            return choice.on(grid, boundary)
+        coarse = replace(self.space(self.grid.inversion), name=grid.name)
+        return RefinedPrior(choice.on(coarse, boundary), transfer(coarse, grid), grid)
 
     def observed(self, prior: Prior, state: ForwardOperator, grid: GridSpace, layout: Measurements) -> Model:
         """Prior and state operator, seen through the sensors."""

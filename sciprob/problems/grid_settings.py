@@ -9,7 +9,9 @@ from torch import Tensor
 
 from sciprob.errors import ConfigError
 from sciprob.expressions import Expression
+from sciprob.priors.base import Prior
 from sciprob.priors.grid_matern import GridMatern
+from sciprob.problems.learned_prior import PriorChoice
 from sciprob.random import Streams
 from sciprob.spaces import GridSpace
 
@@ -36,10 +38,12 @@ class Grids:
 
 
 @dataclass(frozen=True)
-class GridField:
-    """Prior of a field on a grid: Gaussian with Matérn covariance.
+class GridField(PriorChoice):
+    """Prior of a field on a grid: Gaussian with Matérn covariance, or a trained diffusion prior.
 
     Args:
+        kind: `gaussian` or `diffusion`.
+        weights: Name or file of the trained prior.
         std: Marginal standard deviation.
         length: Correlation length in the units of the grid; at this distance the correlation is about 0.5.
         smoothness: nu; draws have about that many derivatives.
@@ -51,8 +55,14 @@ class GridField:
     smoothness: float = 2.5
     mean: float | str = 0.0
 
-    def on(self, grid: GridSpace, boundary: str) -> GridMatern:
-        """The prior on a grid."""
+    def on(self, grid: GridSpace, boundary: str) -> Prior:
+        """The prior on a grid.
+
+        Raises:
+            ConfigError: If a trained prior is not of this grid's size.
+        """
+        if self.learned:
+            return self.trained(grid)
         mean = torch.tensor(self.mean).double() if isinstance(self.mean, float) else field_on(grid, self.mean)
         return GridMatern(
             grid, std=self.std, length=self.length, smoothness=self.smoothness, mean=mean, boundary=boundary

@@ -44,6 +44,9 @@ _MODULES = {
     "steady-heat-source": "sciprob.problems.collocation_source",
     "fractional-path": "sciprob.problems.fractional",
     "fractional-series": "sciprob.problems.fractional_series",
+    "deblurring": "sciprob.problems.field_image",
+    "inpainting": "sciprob.problems.field_image",
+    "super-resolution": "sciprob.problems.field_image",
     "tomography-phantom": "sciprob.problems.tomography_phantom",
     "tomography-htc2022": "sciprob.problems.tomography_htc",
 }

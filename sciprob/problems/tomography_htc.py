@@ -1,7 +1,7 @@
 """`tomography-htc2022`: acrylic discs with holes from real X-ray scans of a limited range of angles.
 
-The unknown is the fraction of each pixel that is material, between 0 and 1: the sigmoid of a
-Matern field whose mean is "material" inside the disc and "air" outside.
+The unknown is the fraction of each pixel that is material: the sigmoid of a Matern field whose mean is
+"material" inside the disc and "air" outside, or a field of a diffusion prior trained on discs with holes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.operators.parameterise import Bounded
 from sciprob.operators.xray import FanBeam, XrayTransform
+from sciprob.priors.base import Prior
 from sciprob.priors.grid_matern import GridMatern
 from sciprob.priors.transformed import TransformedPrior
 from sciprob.problems.htc_calibration import calibrate, reading_noise
+from sciprob.problems.learned_prior import PriorChoice
 from sciprob.problems.problem import Info, Problem
 from sciprob.problems.registry import register
 from sciprob.problems.tomography_report import Readings, report_segmentation
@@ -31,12 +33,16 @@ _RIM = 1.5  # mm inside the disc's edge, whose place the prior knows
 
 
 @dataclass(frozen=True)
-class DiscPrior:
+class DiscPrior(PriorChoice):
     """What is known before the scan: a disc of one material with holes of any shape.
 
-    The latent field is Gaussian, Matern; its sigmoid is the fraction of material.
+    The latent field is Gaussian, Matern; its sigmoid is the fraction of material. A trained prior gives the
+    fraction itself, so that the line integrals stay linear in the unknown; of the numbers only the radius,
+    which calibrates the scan, then counts.
 
     Args:
+        kind: `gaussian` (the latent field) or `diffusion`.
+        weights: Name or file of the trained prior.
         radius: Radius of the disc, mm.
         edge: Width of its edge, mm.
         inside: Latent mean inside the disc; 1 means a fraction of 0.73.
@@ -54,8 +60,14 @@ class DiscPrior:
     length: float = 8.0
     smoothness: float = 1.0
 
-    def on(self, grid: GridSpace, centre: tuple[float, float]) -> TransformedPrior:
-        """The prior of the fraction on a grid, in single precision."""
+    def on(self, grid: GridSpace, centre: tuple[float, float]) -> Prior:
+        """The prior of the fraction on a grid, in single precision.
+
+        Raises:
+            ConfigError: If a trained prior is not of this grid's size.
+        """
+        if self.learned:
+            return self.trained(grid)
         share = torch.sigmoid((self.radius - self.distance(grid, centre)) / self.edge).float()
         mean = self.outside + (self.inside - self.outside) * share
         latent = replace(grid, name="latent")

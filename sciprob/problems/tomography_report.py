@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sciprob.metrics.probabilities import Reliability, brier_score, probability_above, reliability
 from sciprob.metrics.segmentation import matthews_correlation, otsu_threshold
 from sciprob.operators.xray import FilteredBackProjection, XrayTransform, edges_by_visibility
+from sciprob.posteriors import Ensemble, SamplerPosterior
 from sciprob.posteriors.base import Posterior
 from sciprob.problems.problem import Problem
 
@@ -42,13 +44,14 @@ def report_segmentation(
     """Segment the posterior and the classical reconstructions of the same data, and compare them.
 
     A pixel is material where its posterior probability is above one half; the classical images
-    are cut at Otsu's threshold. Images are interpolated to the resolution of the reference first.
-    Writes `reconstruction.png` where there is a folder.
+    are cut at Otsu's threshold. Images, of an ensemble each member, are interpolated to the resolution of the
+    reference first. Writes `reconstruction.png`, and with a reference `probability.png`, where there is a folder.
 
     Returns:
         `mcc`, `mcc_fbp`, `mcc_least_squares` (Matthews correlations with the reference, where there is
         one), `material_area` in the square of the length unit, `uncertain_area`: of pixels with a posterior
-        probability between 5 and 95 %; and, for scans that leave edges unseen, `edge_error_seen` and
+        probability between 5 and 95 %; with a reference `brier` and `calibration_error` of the probabilities of pixels
+        inside the object; and, for scans that leave edges unseen, `edge_error_seen` and
         `edge_error_unseen`: std of the place of edges in the length unit, for edges of the mean at most 5 and at
         least 15 degrees from the nearest measured ray.
     """
@@ -64,17 +67,39 @@ def report_segmentation(
         "uncertain_area": pixel * float((high & ~low).sum()),
     } | _edge_errors(readings, posterior)
     if readings.reference is not None:
-        cut = {"": (median, 0.5)} | {
-            key: (image, otsu_threshold(image)) for key, image in (("_fbp", fbp), ("_least_squares", least_squares))
-        }
-        for key, (image, threshold) in cut.items():
-            finer = _like(image, readings.reference) > threshold
+        probability = material_probability(posterior, readings.reference)
+        inside = _like(readings.interior.to(median), readings.reference) > 0.5
+        forecast = probability[inside], readings.reference[inside]
+        diagram = reliability(*forecast)
+        numbers |= {"mcc": matthews_correlation(probability > 0.5, readings.reference)}
+        for key, image in (("_fbp", fbp), ("_least_squares", least_squares)):
+            finer = _like(image, readings.reference) > otsu_threshold(image)
             numbers[f"mcc{key}"] = matthews_correlation(finer, readings.reference)
+        numbers |= {"brier": brier_score(*forecast), "calibration_error": diagram.calibration_error}
+        if folder is not None:
+            _probabilities(readings, probability, diagram).savefig(folder / "probability.png", dpi=150)
     if folder is not None:
         _figure(readings, posterior, fbp, least_squares, segmentation, numbers).savefig(
             folder / "reconstruction.png", dpi=150
         )
     return numbers
+
+
+def material_probability(posterior: Posterior, reference: Tensor) -> Tensor:
+    """Posterior probability that a pixel of the reference is material, `(*reference.shape)`.
+
+    The members of an ensemble are interpolated to the reference before they are cut, so that edges keep their
+    place within a pixel; of other posteriors the pixels' probabilities are interpolated.
+    """
+    if isinstance(posterior, SamplerPosterior):
+        posterior = posterior.stored
+    if not isinstance(posterior, Ensemble):
+        return _like(probability_above(posterior, 0.5), reference)
+    total = torch.zeros(reference.shape, dtype=torch.float64)
+    for weight, member in zip(posterior.weights.tolist(), posterior.samples, strict=True):
+        if weight > 0:
+            total += weight * (_like(member, reference) > 0.5)
+    return total.clamp(0, 1)
 
 
 def _like(image: Tensor, reference: Tensor) -> Tensor:
@@ -160,6 +185,25 @@ def _figure(
         axis.set_ylabel("y / mm")
     for axis in axes[3:]:
         axis.set_xlabel("x / mm")
+    return figure
+
+
+def _probabilities(readings: Readings, probability: Tensor, diagram: Reliability) -> Any:
+    """Probability map, the reference, and the reliability diagram."""
+    from sciprob.plot.reliability import reliability_panel
+    from sciprob.plot.style import colour_bar, dress, new_figure
+
+    assert readings.reference is not None
+    grid = readings.operator.domain
+    extent = (grid.lower[1], grid.upper[1], grid.lower[0], grid.upper[0])
+    figure = new_figure(12.5, 4.0)
+    first, second, third = figure.subplots(1, 3)
+    titles = ("posterior probability of material", "full-angle segmentation")
+    for axes, image, title in zip((first, second), (probability, readings.reference.double()), titles, strict=True):
+        shown = axes.imshow(image.numpy(), origin="lower", extent=extent, cmap="gray", vmin=0.0, vmax=1.0)
+        dress(axes, title, "x / mm", "y / mm")
+    colour_bar(figure, shown, [first, second], "probability")
+    reliability_panel(third, diagram, "pixels inside the disc")
     return figure
 
 
