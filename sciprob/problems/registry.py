@@ -29,6 +29,7 @@ _MODULES = {
     "collocation": "sciprob.problems.collocation",
     "darcy-grid": "sciprob.problems.darcy_grid",
     "advection": "sciprob.problems.evolution_line",
+    "bouncing-ball": "sciprob.problems.bouncing_ball",
     "burgers-initial": "sciprob.problems.evolution_line",
     "burgers-viscosity": "sciprob.problems.evolution_line",
     "allen-cahn": "sciprob.problems.evolution_plane",

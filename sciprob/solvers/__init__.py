@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sciprob.solvers.baselines.nuts import NUTS as NUTS
     from sciprob.solvers.baselines.pcn import PCN as PCN
     from sciprob.solvers.fbm_vi.solver import FractionalVI as FractionalVI
+    from sciprob.solvers.fbm_vi.video_solver import FractionalVideo as FractionalVideo
     from sciprob.solvers.kalman.solver import Kalman as Kalman
     from sciprob.solvers.kronecker_gp.solver import SpectralMixtureGP as SpectralMixtureGP
     from sciprob.solvers.rgnp.solver import RandomGridNeuralProcess as RandomGridNeuralProcess
@@ -29,6 +30,7 @@ _MODULES = {
     "kalman": ("sciprob.solvers.kalman.solver", "Kalman"),
     "sm-gp": ("sciprob.solvers.kronecker_gp.solver", "SpectralMixtureGP"),
     "fbm-vi": ("sciprob.solvers.fbm_vi.solver", "FractionalVI"),
+    "fbm-video": ("sciprob.solvers.fbm_vi.video_solver", "FractionalVideo"),
     "rgnp": ("sciprob.solvers.rgnp.solver", "RandomGridNeuralProcess"),
 }
 

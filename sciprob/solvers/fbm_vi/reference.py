@@ -8,7 +8,7 @@ noise, whatever the step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -54,6 +54,15 @@ class Reference:
         """What the drift b(t, x) is beyond -theta x, `(D, P)`, at states `z (D, P, s)`."""
         x = z[..., 0]
         return drift(self.times[node], x.T).T + self.reversion[:, None] * x
+
+    def repeated(self, count: int) -> Reference:
+        """`count` independent copies side by side, `(count D)` dimensions: paths that have sites of their own."""
+        first = ("reversion", "initial_mean", "initial_root", "reach")
+        parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "times"}
+        for name, part in parts.items():
+            axis = 0 if name in first else 1
+            parts[name] = torch.cat([part] * count, dim=axis)
+        return Reference(times=self.times, **parts)
 
     def forced(self, node: int, rest: Tensor | None, like: Tensor) -> Tensor:
         """Increment of x by c and by what is left of `rest`, `(D, P)`."""
