@@ -20,8 +20,10 @@ from sciprob.sde.hurst_estimate import HurstEstimate, Observed, increments_of
 from sciprob.sde.maximise import maximise
 from sciprob.sde.spectrum import fgn_spectrum
 from sciprob.sde.toeplitz import toeplitz_gram
+from sciprob.sde.whittle import score_moments
 
 Profile = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
+Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _H_BOUNDS = (1e-3, 1 - 1e-3)
 _LOG_RATIO_BOUNDS = (-14.0, 8.0)  # log of noise variance over increment variance
@@ -69,28 +71,54 @@ def hurst_whittle(x: Tensor, *, observed: Observed, noise: bool = False) -> Hurs
     r"""Maximum of Whittle's likelihood with the exact spectrum of fractional Gaussian noise, O(n log n).
 
     Arguments, result and errors as for `hurst_likelihood`. A mean does not matter, since the
-    frequency 0 is left out. As efficient as the exact likelihood for long series; for short ones,
-    and for H near 0 (leakage into a spectrum that vanishes at 0), it is the rougher of the two.
+    frequency 0 is left out. As efficient as the exact likelihood for long series. For H near 0, where power leaks
+    into a spectrum that vanishes at 0, the bias of first order is taken off and the standard errors are
+    those of the score's exact covariance (`score_moments`), which are larger than the curvature says.
     """
-    profile = _whittle_profile(increments_of(x, observed), observed)
-    return _estimate(x, profile, profile, noise=noise)
+    y = increments_of(x, observed)
+    profile = _whittle_profile(y, observed)
+
+    def moments(p: Tensor) -> tuple[Tensor, Tensor]:
+        h, log_ratio = p[..., 0], p[..., 1] if p.shape[-1] > 1 else None
+        r = fgn_autocovariance(y.shape[-1], h, normalisation="unit")
+        r = r if log_ratio is None else _add_noise(r, log_ratio, observed)
+        frequency = _frequencies(y)
+
+        def spectrum(p: Tensor) -> Tensor:
+            return _spectrum(frequency, p[..., 0], p[..., 1] if p.shape[-1] > 1 else None, observed).log()
+
+        unit = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
+        slopes = [torch.func.jvp(spectrum, (p,), (tangent.expand_as(p),))[1] for tangent in unit]
+        return score_moments(r, spectrum(p).exp(), torch.stack(slopes, dim=-2))
+
+    return _estimate(x, profile, profile, noise=noise, moments=moments)
+
+
+def _frequencies(y: Tensor) -> Tensor:
+    n = y.shape[-1]
+    return 2 * math.pi / n * torch.arange(1, (n - 1) // 2 + 1, dtype=torch.float64, device=y.device)
+
+
+def _spectrum(frequency: Tensor, h: Tensor, log_ratio: Tensor | None, observed: Observed) -> Tensor:
+    """Spectrum of the increments over sigma^2, with measurement errors if there are any."""
+    f = fgn_spectrum(frequency, h)
+    if log_ratio is None:
+        return f
+    white = torch.full_like(frequency, 1 / (2 * math.pi))
+    error = white if observed == "increments" else 4 * torch.sin(frequency / 2).square() * white
+    return f + log_ratio.exp()[..., None] * error
 
 
 def _whittle_profile(y: Tensor, observed: Observed) -> Profile:
-    n = y.shape[-1]
-    count = (n - 1) // 2
-    frequency = 2 * math.pi / n * torch.arange(1, count + 1, dtype=torch.float64, device=y.device)
+    n, frequency = y.shape[-1], _frequencies(y)
+    count = len(frequency)
     shape = (*y.shape[:-1], count)
     centred = y - y.mean(-1, keepdim=True)
     transformed = torch.fft.rfft(centred)[..., 1 : count + 1].abs().square() if y.numel() else y.new_zeros(shape)
     periodogram = transformed / (2 * math.pi * n)
-    white = torch.full_like(frequency, 1 / (2 * math.pi))
-    error = white if observed == "increments" else 4 * torch.sin(frequency / 2).square() * white
 
     def profile(h: Tensor, log_ratio: Tensor | None) -> tuple[Tensor, Tensor]:
-        f = fgn_spectrum(frequency, h)
-        if log_ratio is not None:
-            f = f + log_ratio.exp()[..., None] * error
+        f = _spectrum(frequency, h, log_ratio, observed)
         variance = (periodogram / f).mean(-1)
         return -f.log().sum(-1) - count * (variance.log() + 1), variance
 
@@ -105,16 +133,21 @@ def _add_noise(r: Tensor, log_ratio: Tensor, observed: Observed) -> Tensor:
     return torch.cat([r[..., :2] + log_ratio.exp()[..., None] * shape, r[..., 2:]], dim=-1)
 
 
-def _estimate(x: Tensor, profile: Profile, rough: Profile, *, noise: bool) -> HurstEstimate:
-    """The best of a scan of `rough`, improved on `profile`; then the same with measurement errors."""
-    estimate = _fit(x, profile, rough, noise=False)
+def _estimate(
+    x: Tensor, profile: Profile, rough: Profile, *, noise: bool, moments: Moments | None = None
+) -> HurstEstimate:
+    """The best of a scan of `rough`, improved on `profile`; then the same with measurement errors.
+
+    `moments` has mean and covariance of the score at an estimate, where they are not zero and the information.
+    """
+    estimate = _fit(x, profile, rough, noise=False, moments=moments)
     if not noise:
         return estimate
-    noisy = _fit(x, profile, rough, noise=True)
+    noisy = _fit(x, profile, rough, noise=True, moments=moments)
     return estimate.where(estimate.log_likelihood >= noisy.log_likelihood, noisy)
 
 
-def _fit(x: Tensor, profile: Profile, rough: Profile, *, noise: bool) -> HurstEstimate:
+def _fit(x: Tensor, profile: Profile, rough: Profile, *, noise: bool, moments: Moments | None) -> HurstEstimate:
     low = x.new_tensor([_H_BOUNDS[0], _LOG_RATIO_BOUNDS[0]][: 1 + noise], dtype=torch.float64)
     high = x.new_tensor([_H_BOUNDS[1], _LOG_RATIO_BOUNDS[1]][: 1 + noise], dtype=torch.float64)
 
@@ -124,11 +157,17 @@ def _fit(x: Tensor, profile: Profile, rough: Profile, *, noise: bool) -> HurstEs
     start = _scan(objective(rough), x.shape[:-1], low, high)
     start = maximise(objective(rough), start, low, high)[0]
     best, value, hessian = maximise(objective(profile), start, low, high)
+    std_error = _standard_error(best, hessian, low, high, None)
+    if moments is not None and best.numel():
+        mean, covariance = moments(best)
+        std_error = _standard_error(best, hessian, low, high, covariance)
+        bias = torch.linalg.solve_ex(-hessian, mean)[0]
+        best = torch.where(std_error.isfinite()[..., None], (best - bias).clamp(low, high), best)
     variance = profile(best[..., 0], best[..., 1] if noise else None)[1].detach()
     ratio = best[..., 1].exp() if noise else torch.zeros_like(value)
     return HurstEstimate(
         hurst=best[..., 0].to(x.dtype),
-        std_error=_standard_error(best, hessian, low, high).to(x.dtype),
+        std_error=std_error.to(x.dtype),
         scale=variance.sqrt().to(x.dtype),
         noise_std=(variance * ratio).sqrt().to(x.dtype),
         log_likelihood=value.to(x.dtype),
@@ -151,8 +190,13 @@ def _scan(function: Callable[[Tensor], Tensor], batch: torch.Size, low: Tensor, 
     return best
 
 
-def _standard_error(best: Tensor, hessian: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Root of the first entry of the inverse information; NaN where H sits at the end of the search."""
-    inverse = torch.linalg.inv_ex(-hessian)[0][..., 0, 0]
-    inside = ((best > low + 1e-3) & (best < high - 1e-3)).all(-1) & (inverse > 0)
-    return torch.where(inside, inverse, torch.full_like(inverse, torch.nan)).sqrt()
+def _standard_error(best: Tensor, hessian: Tensor, low: Tensor, high: Tensor, score: Tensor | None) -> Tensor:
+    """Root of the first entry of A^{-1}, or of A^{-1} B A^{-1} with the covariance B of the score.
+
+    A is the observed information. NaN where H sits at the end of the search.
+    """
+    inverse = torch.linalg.inv_ex(-hessian)[0]
+    row = inverse[..., 0, :]
+    variance = inverse[..., 0, 0] if score is None else (row * (score @ row[..., None]).squeeze(-1)).sum(-1)
+    inside = ((best > low + 1e-3) & (best < high - 1e-3)).all(-1) & (inverse[..., 0, 0] > 0) & (variance > 0)
+    return torch.where(inside, variance, torch.full_like(variance, torch.nan)).sqrt()
