@@ -151,7 +151,7 @@ class FractionalVideo:
         return Ensemble(problem.parameter, state.members)
 
     def diagnostics(self, problem: Problem, state: VideoState) -> Mapping[str, Any]:
-        """Bound of validation videos and its error, divergence, H and how it was learned, scales, evidence of the data."""
+        """Bound of validation videos and its error, divergence, H and its history, scales, evidence of the data."""
         model = self._model(problem)
         vector = state.climb.average
         found: dict[str, Any] = {"training_steps": state.climb.step, "noise": self.noise}
