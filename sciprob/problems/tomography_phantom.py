@@ -18,7 +18,9 @@ from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.likelihoods.poisson import PoissonCounts
 from sciprob.operators.xray import Ellipses, FanBeam, ParallelBeam, XrayTransform
+from sciprob.priors.base import Prior
 from sciprob.priors.grid_matern import GridMatern
+from sciprob.problems.learned_prior import PriorChoice
 from sciprob.problems.problem import Info, Problem
 from sciprob.problems.registry import register
 from sciprob.random import Streams
@@ -106,12 +108,15 @@ class ScanNoise:
 
 
 @dataclass(frozen=True)
-class ImagePrior:
+class ImagePrior(PriorChoice):
     """Gaussian field with Matern covariance on a body in the middle of the image, nothing around it.
 
-    The numbers describe the phantoms: their mean, spread and variogram.
+    The numbers describe the phantoms: their mean, spread and variogram. A trained diffusion prior takes their
+    place; it should have been trained on such phantoms.
 
     Args:
+        kind: `gaussian` or `diffusion`.
+        weights: Name or file of the trained prior.
         mean: Attenuation per unit length inside the body.
         std: Standard deviation, inside and near the body's edge.
         length: Length scale, in units of the image ([-1, 1]).
@@ -130,8 +135,14 @@ class ImagePrior:
     radius: float = 0.78
     edge: float = 0.03
 
-    def on(self, grid: GridSpace) -> GridMatern:
-        """The prior on a grid."""
+    def on(self, grid: GridSpace) -> Prior:
+        """The prior on a grid.
+
+        Raises:
+            ConfigError: If a trained prior is not of this grid's size.
+        """
+        if self.learned:
+            return self.trained(grid)
         radius = grid.points().norm(dim=1).reshape(grid.shape)
         beyond = (self.radius - radius) / self.edge
         mean, std = self.mean * torch.sigmoid(beyond), self.std * torch.sigmoid(beyond + 3)
