@@ -1,4 +1,4 @@
-"""The command line: `sciprob list | show | doctor | solve | fit | resume | compare | simulate | plot | mesh | cite`.
+"""The command line: `sciprob list | show | doctor | solve | fit | resume | compare | calibrate | simulate | ...`.
 
 Nothing heavy is imported before a sub-command runs, so that `--help` answers at once.
 """

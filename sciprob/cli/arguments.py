@@ -36,7 +36,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sciprob {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=_Parser)
-    for add in (_list, _show, _doctor, _solve, _fit, _resume, _compare, _simulate, _serve, _plot, _mesh, _cite):
+    for add in (
+        _list,
+        _show,
+        _doctor,
+        _solve,
+        _fit,
+        _resume,
+        _compare,
+        _calibrate,
+        _simulate,
+        _serve,
+        _plot,
+        _mesh,
+        _cite,
+    ):
         add(commands)
     return parser
 
@@ -111,6 +125,27 @@ def _compare(commands: Any) -> None:
     _running(command)
 
 
+def _calibrate(commands: Any) -> None:
+    text = "check a solver's calibration by simulation: ranks of many truths among their posterior draws"
+    example = "sciprob calibrate poisson-source --solver gaussian --simulations 200 --workers 2 --out calibration"
+    command = _command(commands, "calibrate", "calibrating:run_calibrate", text, example)
+    _problem(command, data=False)
+    command.set_defaults(data=None)
+    command.add_argument("--solver", metavar="NAME", help="method (default: the problem's own choice)")
+    command.add_argument("--simulations", metavar="N", type=int, default=200, help="data sets (default: 200)")
+    command.add_argument("--draws", metavar="N", type=int, default=99, help="draws per posterior (default: 99)")
+    command.add_argument(
+        "--truths",
+        choices=["prior", "simulator"],
+        default="prior",
+        help="prior: truths and data of the inversion's own model (default); simulator: of the problem's finer model",
+    )
+    command.add_argument("--out", metavar="DIR", type=Path, help="folder for calibration.json and ranks.png")
+    command.add_argument("--overwrite", action="store_true", help="write into a folder that exists")
+    _workers(command)
+    _running(command)
+
+
 def _simulate(commands: Any) -> None:
     text = "draw a new truth and data from a problem, and write them to files"
     example = "sciprob simulate darcy-sensors --seed 5 --out simulated"
@@ -164,6 +199,11 @@ def _problem(command: argparse.ArgumentParser, *, data: bool = True) -> None:
     )
     if data:
         command.add_argument("--data", metavar="FILE", type=Path, help="your own measurements")
+
+
+def _workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", metavar="N", type=int, default=1, help="processes on this machine (default: 1)")
+    command.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler to use instead, tcp://host:8786")
 
 
 def _running(command: argparse.ArgumentParser) -> None:
