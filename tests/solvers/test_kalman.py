@@ -234,3 +234,15 @@ def test_forecasts_of_simulated_paths_cover():
     mean, std = evidence.condition(model.start(), "dense").at(times[50:])
     inside = ((paths[:, 50:] - mean).abs() <= 1.6449 * std).double().mean()
     assert float(inside) == pytest.approx(0.9, abs=0.04)
+
+
+def test_the_path_is_conditioned_once(monkeypatch):
+    made, condition = [], PathEvidence.condition
+
+    def counted(evidence, raw, method):
+        made.append(method)
+        return condition(evidence, raw, method)
+
+    monkeypatch.setattr(PathEvidence, "condition", counted)
+    solve(load_problem("fou-bridge"))
+    assert made == ["dense"]

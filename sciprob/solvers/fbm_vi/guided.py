@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from sciprob.solvers.fbm_vi.control import NetworkShape
-from sciprob.solvers.fbm_vi.guide import make_guide
+from sciprob.solvers.fbm_vi.guide import Guide, make_guide
 from sciprob.solvers.fbm_vi.linearise import Linearised, linearise, observable_moments
 from sciprob.solvers.fbm_vi.reference import Reference
 from sciprob.solvers.fbm_vi.simulate import draw_noise, simulate
-from sciprob.solvers.fbm_vi.sites import merge_times
+from sciprob.solvers.fbm_vi.sites import Sites, merge_times
 from sciprob.solvers.fbm_vi.target import Numbers, PathTarget, Sample
 
 _SHARES = (1.0, 0.5, 0.25, 0.0)
 _TRIAL = 256  # paths that choose between guides
 
 
-@dataclass
+@dataclass(eq=False)
 class GuideState:
     """The affine drift that the guide knows, and the scale of the path.
 
@@ -45,6 +46,20 @@ class GuideState:
         middle = (grid[:-1] + grid[1:]) / 2
         at = (torch.searchsorted(self.times, middle) - 1).clamp_min(0)
         return Linearised(self.reversion, self.intercept[at])
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Process, data and guide on a grid."""
+
+    grid: Tensor
+    sites: Sites
+    reference: Reference
+    guide: Guide
+
+
+# of the training grid, where no number is unknown: the same in every step, and made again after a reload
+_PREPARED: WeakKeyDictionary[GuideState, _Prepared] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -102,18 +117,29 @@ class Guided:
         target, size = self.target, self.target.model.size
         network = self._network(guide)
         raw, shift, weights = vector.tensor_split([size, len(vector) - network.count])
-        numbers, seen = target.numbers(raw), len(target.times)
-        grid, index = self._grid(target.times if wanted is None else torch.cat([target.times, wanted]))
-        reference, sites = self._reference(guide, raw, grid), target.sites(numbers, index[:seen])
+        at = self._prepare(guide, raw, wanted)
         drawn = simulate(
-            reference,
-            make_guide(reference, sites),
-            draw_noise(reference, paths, generator),
-            drift=target.drift(numbers),
+            at.reference,
+            at.guide,
+            draw_noise(at.reference, paths, generator),
+            drift=target.drift(target.numbers(raw)),
             control=network.at(weights),
             shift=shift.expand(1, -1),
         )
-        return Sample(grid, drawn.x[..., 0], drawn.log_ratio + sites.log_density(drawn.x))
+        return Sample(at.grid, drawn.x[..., 0], drawn.log_ratio + at.sites.log_density(drawn.x))
+
+    def _prepare(self, guide: GuideState, raw: Tensor, wanted: Tensor | None) -> _Prepared:
+        target = self.target
+        kept = wanted is None and not target.model.size
+        if kept and guide in _PREPARED:
+            return _PREPARED[guide]
+        grid, index = self._grid(target.times if wanted is None else torch.cat([target.times, wanted]))
+        sites = target.sites(target.numbers(raw), index[: len(target.times)])
+        reference = self._reference(guide, raw, grid)
+        found = _Prepared(grid, sites, reference, make_guide(reference, sites))
+        if kept:
+            _PREPARED[guide] = found
+        return found
 
     def _grid(self, times: Tensor) -> tuple[Tensor, Tensor]:
         return merge_times(times, self.target.model.horizon, self.step)

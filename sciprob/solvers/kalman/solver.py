@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from sciprob.posteriors.base import Posterior
 from sciprob.posteriors.path import PathPosterior
 from sciprob.problems.problem import Problem
 from sciprob.random import Streams
+from sciprob.sde.dense_paths import DensePathPosterior
 from sciprob.sde.evidence import Method, PathEvidence, Route
 from sciprob.sde.level_shift import level_shift
+from sciprob.sde.markov_paths import MarkovPathPosterior
 from sciprob.sde.maximise import maximise
 from sciprob.sde.path_model import PathModel
 from sciprob.solvers.base import Status
@@ -42,7 +45,7 @@ _SHIFT = 14.0  # gain in twice the log likelihood that long memory alone has in 
 _SHORTEST = 20
 
 
-@dataclass
+@dataclass(eq=False)
 class KalmanState:
     """State of `Kalman`: the unknown numbers as real variables, then the path at the stored times."""
 
@@ -56,6 +59,10 @@ class KalmanState:
     variance: Tensor = field(default_factory=lambda: torch.zeros(0))
     profile: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
     figures: dict[str, float] = field(default_factory=dict)
+
+
+# paths that a step has conditioned, for the result; conditioned again after a reload
+_CONDITIONED: WeakKeyDictionary[KalmanState, DensePathPosterior | MarkovPathPosterior] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,9 @@ class Kalman:
             message = "the solver was stopped before the path was conditioned, there is no posterior yet; `resume` it."
             raise UnsupportedProblemError(message)
         evidence = evidence_of(problem)
-        conditional = evidence.condition(state.raw, self._method(evidence))
+        conditional = _CONDITIONED.get(state)
+        if conditional is None:
+            conditional = evidence.condition(state.raw, self._method(evidence))
         return PathPosterior(problem.prior.space, conditional, mean=state.mean, variance=state.variance)
 
     def diagnostics(self, problem: Problem, state: KalmanState) -> Mapping[str, Any]:
@@ -220,7 +229,9 @@ class Kalman:
             conditional = evidence.condition(state.raw, self._method(evidence))
             mean, std = conditional.at(problem.prior.space.coords["time"].to(evidence.values.device))
         figures = {"log_evidence": float(conditional.log_evidence)}
-        return replace(state, phase="done", mean=mean, variance=std.square(), figures=figures)
+        state = replace(state, phase="done", mean=mean, variance=std.square(), figures=figures)
+        _CONDITIONED[state] = conditional
+        return state
 
 
 def evidence_of(problem: Problem) -> PathEvidence:

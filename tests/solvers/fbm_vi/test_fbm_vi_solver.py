@@ -11,6 +11,7 @@ from sciprob.sde.drifts import AffineDrift
 from sciprob.sde.path_model import PathModel
 from sciprob.sde.simulate import simulate_path
 from sciprob.solvers.fbm_vi.adam import Climb
+from sciprob.solvers.fbm_vi.guide import make_guide
 from sciprob.solvers.fbm_vi.solver import FractionalVI
 
 SMALL = FractionalVI(training_steps=20, paths=8, width=4, time_step=0.5, rates=6, sites=1, members=40)
@@ -64,6 +65,19 @@ def test_resumed_is_uninterrupted(name, tmp_path):
     resumed = sciprob.resume(tmp_path / "run", progress=False)
     assert torch.equal(whole.samples, resumed.samples)
     assert torch.equal(whole.log_weights, resumed.log_weights)
+
+
+def test_the_guide_of_known_numbers_is_made_once(monkeypatch):
+    made = []
+
+    def counted(reference, sites):
+        made.append(torch.is_grad_enabled())
+        return make_guide(reference, sites)
+
+    monkeypatch.setattr("sciprob.solvers.fbm_vi.guided.make_guide", counted)
+    problem = load("double-well-fractional", final_time="2.0", steps="8", observations__times="[0.5, 1.5]")
+    sciprob.solve(problem, SMALL, progress=False)
+    assert sum(made) == 0  # of 20 steps none made it again: the trial before training did
 
 
 def test_hurst_index_is_learned_where_the_bound_is_the_evidence():
