@@ -17,7 +17,7 @@ class BouncingBall(Prior):
     r"""Videos of a disc that moves straight on and bounces off the walls in a random direction.
 
     Positions and velocities are whole numbers in a square of side 64, the radius is 8. Velocities start uniform on
-    {-4, .., 4}^2. Where a step would cross a wall the disc stops at it and gets a new velocity: of 1 to 4
+    {-4, .., 4}^2. Where a step reaches a wall the disc stops at it and gets a new velocity: of 1 to 4
     away from the wall, and uniform on {-4, .., 4} along it. Brightness is a logistic function of the distance from
     the rim, 0 outside and 1 inside. Its law has no density; solvers learn it from draws (`Capability.VIDEO`).
 
@@ -61,7 +61,7 @@ class BouncingBall(Prior):
         places = [place]
         for _ in range(self.space.shape[0] - 1):
             ahead = place + velocity
-            below, above = ahead < low, ahead > high
+            below, above = ahead <= low, ahead >= high
             away, along = whole(1, _FASTEST), whole(-_FASTEST, _FASTEST)
             hit = (below | above).any(-1, keepdim=True)
             velocity = torch.where(hit, along, velocity)

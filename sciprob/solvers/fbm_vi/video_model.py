@@ -67,9 +67,10 @@ class VideoModel:
         return self.learn_hurst + 3 * self.networks.shape.latents
 
     def start(self, generator: torch.Generator) -> Tensor:
-        """H = 1/2, scales and deviations 1, random networks with neither drift nor control."""
-        like = torch.zeros(self.size, device=self.rates.device)
-        return torch.cat([like, self.networks.start(like, generator)])
+        """H = 1/2, Brownian paths that spread by 1, random networks with neither drift nor control."""
+        numbers = torch.zeros(self.size, device=self.rates.device)
+        numbers[self.learn_hurst : self.learn_hurst + self.networks.shape.latents] = -math.log(self.times[-1]) / 2
+        return torch.cat([numbers, self.networks.start(numbers, generator)])
 
     def hurst(self, vector: Tensor) -> Tensor:
         """H, a float64 number."""
