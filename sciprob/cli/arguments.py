@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         _resume,
         _compare,
         _calibrate,
+        _study,
         _simulate,
         _serve,
         _plot,
@@ -144,6 +145,17 @@ def _calibrate(commands: Any) -> None:
     command.add_argument("--overwrite", action="store_true", help="write into a folder that exists")
     _workers(command)
     _running(command)
+
+
+def _study(commands: Any) -> None:
+    text = "run problems x settings x solvers x data sets from a file; the same command goes on after a kill"
+    command = _command(
+        commands, "study", "studying:run_study", text, "sciprob study sensors.toml --workers 2 --out study"
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="study file (see docs/studies.md)")
+    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the table and all runs")
+    _workers(command)
+    _quiet(command)
 
 
 def _simulate(commands: Any) -> None:
