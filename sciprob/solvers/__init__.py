@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sciprob.solvers.baselines.laplace import Laplace as Laplace
     from sciprob.solvers.baselines.nuts import NUTS as NUTS
     from sciprob.solvers.baselines.pcn import PCN as PCN
+    from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble as DiffusionEnsemble
     from sciprob.solvers.fbm_vi.solver import FractionalVI as FractionalVI
     from sciprob.solvers.fbm_vi.video_solver import FractionalVideo as FractionalVideo
     from sciprob.solvers.kalman.solver import Kalman as Kalman
@@ -31,6 +32,7 @@ _MODULES = {
     "sm-gp": ("sciprob.solvers.kronecker_gp.solver", "SpectralMixtureGP"),
     "fbm-vi": ("sciprob.solvers.fbm_vi.solver", "FractionalVI"),
     "fbm-video": ("sciprob.solvers.fbm_vi.video_solver", "FractionalVideo"),
+    "diffusion-ensemble": ("sciprob.solvers.diffusion.ensemble", "DiffusionEnsemble"),
     "rgnp": ("sciprob.solvers.rgnp.solver", "RandomGridNeuralProcess"),
 }
 

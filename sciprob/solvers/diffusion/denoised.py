@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sciprob.priors.diffusion.denoiser import Denoiser
-from sciprob.solvers.diffusion.surrogate import Surrogate
+from sciprob.solvers.diffusion.moves import Moved, Prepared
+from sciprob.solvers.diffusion.particles import Particles, Seen
+from sciprob.solvers.diffusion.surrogate import Surrogate, Transition
+from sciprob.solvers.diffusion.twists import event_inner
 
 Observe = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Denoised:
-    """What the network and the operator said of particles; it moves with them.
-
-    Attributes:
-        mean: D(z, sqrt(v)), `(*sets, N, *shape)`.
-        residual: r(D), `(*sets, N, m)`.
-        twist: phi, `(*sets, N)`, as it was when the particles came to their level.
-    """
-
-    mean: Tensor
-    residual: Tensor
-    twist: Tensor
+Pull = Callable[[Tensor, Callable[[Tensor], Tensor]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +26,8 @@ class DenoisedMove:
     The chain M(z' | z) = N(z + (1 - v'/v)(D - z), T) of the prior is tilted by these twists. Particles are proposed
     from M times the Gaussian that a linear operator would make of exp(-phi(z', v')), with
     r(D(z', v')) = r(D) + A F (z' - E z'), F the surrogate's filter and A one linearisation for all particles, and
-    weighted by what that leaves out: no derivative of network or operator is taken, one call of each per level. The
-    target is the tilted chain for any number of steps; unbiased evidence, whatever A and the surrogate are.
+    weighted by what that leaves out. No derivative of the network is taken, one call of network and operator is made
+    per level. The target is the tilted chain for any number of steps, whatever A and the surrogate are.
 
     Args:
         denoiser: Of the prior.
@@ -53,37 +42,100 @@ class DenoisedMove:
     surrogate: Surrogate
     observe: Observe
 
-    def look(self, z: Tensor, v: float) -> Denoised:
+    def look(self, z: Tensor, v: float) -> Seen:
         """One network call and one forward solve."""
-        mean = z if v == 0 else self.denoiser(z, math.sqrt(v))
-        residual = self.observe(mean)
-        return Denoised(mean, residual, self.surrogate.twist(residual, v))
+        denoised = z if v == 0 else self.denoiser(z, math.sqrt(v))
+        residual = self.observe(denoised)
+        return Seen(denoised, residual, self.surrogate.twist(residual, v))
 
-    def prepare(self, z: Tensor, log_weights: Tensor, v: float, seen: Denoised) -> DenoisedStep:
+    def prepare(self, particles: Particles) -> Prepared:
         """Nothing new is needed."""
-        return DenoisedStep(self, z, v, seen)
+        seen = self.look(particles.z, particles.v) if particles.seen is None else particles.seen
+        return _DenoisedStep(self, particles.z, particles.v, seen)
 
 
-@dataclass
-class DenoisedStep:
-    """Particles at one level, ready to go to any next one."""
-
+@dataclass(frozen=True)
+class _DenoisedStep:
     method: DenoisedMove
     z: Tensor
     v: float
-    seen: Denoised
-    figures: dict[str, float] = field(default_factory=dict)
+    seen: Seen
+    kappa: float | None = None
 
     def increment(self, after: float) -> Tensor:
-        """The part of the weights that is known before the step: evidence of the linear model over the present twist."""
-        return self.method.surrogate.evidence(self.seen.residual, self.v, after) + self.seen.twist
+        gained = self.method.surrogate.evidence(self.seen.residual, after, Transition.down(self.v, after))
+        return gained + self.seen.twist
 
-    def move(self, after: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Denoised]:
-        """Particles, log incremental weights and what is seen there."""
+    def move(self, after: float, generator: torch.Generator) -> Moved:
         surrogate, seen = self.method.surrogate, self.seen
-        mean = seen.mean + after / self.v * (self.z - seen.mean)
-        z = surrogate.conditioned(mean, seen.residual, self.v, after, generator)
+        mean = seen.denoised + after / self.v * (self.z - seen.denoised)
+        z = surrogate.conditioned(mean, seen.residual, after, Transition.down(self.v, after), generator)
         linear = seen.residual + surrogate.data.forward(surrogate.filter(z - mean, after))
         ahead = self.method.look(z, after)
-        increment = self.increment(after) + surrogate.twist(linear, after) - ahead.twist
-        return z, increment, ahead
+        return z, self.increment(after) + surrogate.twist(linear, after) - ahead.twist, ahead
+
+
+@dataclass(frozen=True)
+class TwistedMove:
+    r"""Twisted diffusion sampling: steps M(z' | z) shifted by the twist's own gradient, through network and operator.
+
+    z' ~ N(z + (1 - v'/v)(D - z) - T grad phi(z), T), T = (v - v') v' / v I, weighted by M / proposal and
+    phi(z) - phi(z'). phi is as in `DenoisedMove`, S_v = I + v c / (v + c) A A^T or I, where the operator's A is known.
+
+    Args:
+        denoiser: Of the prior; differentiable.
+        weigh: (r, v) -> S_v^{-1} r.
+        log_det: v -> log det S_v.
+        pull: (x, r -> w) -> r(x) and J(x)^T w(r), as `LatentProblem.residual_and_pullback`.
+
+    Source: Wu, Trippe, Naesseth, Blei, Cunningham, NeurIPS 2023, arXiv 2306.17775.
+    """
+
+    denoiser: Denoiser
+    weigh: Callable[[Tensor, float], Tensor]
+    log_det: Callable[[float], float]
+    pull: Pull
+
+    def look(self, z: Tensor, v: float) -> Seen:
+        """Network, operator and the adjoints of both."""
+        if v == 0:
+            denoised, point = z, None
+        else:
+            point = z.detach().requires_grad_()
+            with torch.enable_grad():
+                denoised = self.denoiser(point, math.sqrt(v))
+        residual, pulled = self.pull(denoised.detach(), lambda r: self.weigh(r, v))
+        twist = ((residual * self.weigh(residual, v)).double().sum(-1) + self.log_det(v)) / 2
+        gradient = pulled if point is None else torch.autograd.grad(denoised, point, pulled)[0]
+        return Seen(denoised.detach(), residual, twist, gradient)
+
+    def prepare(self, particles: Particles) -> Prepared:
+        """Nothing new is needed."""
+        seen = self.look(particles.z, particles.v) if particles.seen is None else particles.seen
+        return _TwistedStep(self, particles.z, particles.v, seen)
+
+
+@dataclass(frozen=True)
+class _TwistedStep:
+    method: TwistedMove
+    z: Tensor
+    v: float
+    seen: Seen
+    kappa: float | None = None
+
+    def increment(self, after: float) -> Tensor:
+        return torch.zeros_like(self.seen.twist)
+
+    def move(self, after: float, generator: torch.Generator) -> Moved:
+        seen = self.seen
+        assert seen.gradient is not None
+        axes = len(self.method.denoiser.space.shape)
+        variance = (self.v - after) * after / self.v
+        noise = torch.randn(self.z.shape, generator=generator, device=generator.device, dtype=self.z.dtype)
+        noise = math.sqrt(variance) * noise.to(self.z.device)
+        mean = seen.denoised + after / self.v * (self.z - seen.denoised)
+        z = mean - variance * seen.gradient + noise
+        # log N(z'; mean, T) - log N(z'; mean - T grad, T)
+        ratio = event_inner(seen.gradient, noise - variance / 2 * seen.gradient, axes)
+        ahead = self.method.look(z, after)
+        return z, ratio + seen.twist - ahead.twist, ahead

@@ -81,7 +81,8 @@ class LatentProblem:
     def whiten(self, values: Tensor) -> Tensor:
         """W^{1/2} v flattened, `(*batch, *codomain.shape)` -> `(*batch, m)`."""
         batch = self.operator.codomain.batch_shape(values, "values")
-        return self.noise.whiten(values, values).reshape(*batch, self.white.size)
+        white: Tensor = self.noise.whiten(values, values)
+        return white.reshape(*batch, self.white.size)
 
     def whiten_adjoint(self, values: Tensor) -> Tensor:
         """(W^{1/2})^T v, `(*batch, m)` -> `(*batch, *codomain.shape)`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -12,29 +12,39 @@ from torch import Tensor
 from sciprob.priors.diffusion.denoiser import Denoiser
 from sciprob.random import randn
 from sciprob.solvers.diffusion.kappa import adaptive_kappa, rates
-from sciprob.solvers.diffusion.surrogate import Surrogate
+from sciprob.solvers.diffusion.particles import Particles, Seen
+from sciprob.solvers.diffusion.surrogate import Surrogate, Transition
 from sciprob.solvers.diffusion.twists import Twist, event_inner
+
+Moved = tuple[Tensor, Tensor, Seen | None]
 
 
 class Prepared(Protocol):
     """All that needs the network at one level; any next level can then be tried."""
 
-    figures: dict[str, float]
-
-    def increment(self, after: float) -> Tensor:
-        """Log incremental weights `(*sets, N)` of a step to the variance `after`, before it is made."""
+    @property
+    def kappa(self) -> float | None:
+        """Strength of guidance, where the move has one."""
         ...
 
-    def move(self, after: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Particles at `after` and their log incremental weights."""
+    def increment(self, after: float) -> Tensor:
+        """Log incremental weights `(*sets, N)` of a step to the variance `after`, as far as known before it."""
+        ...
+
+    def move(self, after: float, generator: torch.Generator) -> Moved:
+        """Particles at `after`, their log incremental weights, and what was seen there."""
         ...
 
 
 class Move(Protocol):
     """A way to step."""
 
-    def prepare(self, z: Tensor, log_weights: Tensor, v: float) -> Prepared:
-        """One network call at the variance v."""
+    def look(self, z: Tensor, v: float) -> Seen | None:
+        """What the move carries along with particles, for those that come from elsewhere."""
+        ...
+
+    def prepare(self, particles: Particles) -> Prepared:
+        """Network calls at the particles' level."""
         ...
 
 
@@ -57,47 +67,45 @@ class ContinuousMove:
     twist: Twist
     kappa: float | None = None
 
-    def prepare(self, z: Tensor, log_weights: Tensor, v: float) -> Prepared:
+    def look(self, z: Tensor, v: float) -> Seen | None:
+        """Nothing."""
+        return None
+
+    def prepare(self, particles: Particles) -> Prepared:
         """Score, twist, kappa and the weight rate."""
-        axes = len(self.denoiser.space.shape)
+        z, v, axes = particles.z, particles.v, len(self.denoiser.space.shape)
         score = (self.denoiser(z, math.sqrt(v)) - z) / v
         twist = self.twist.at(z, v)
-        fixed, slope = rates(
-            event_inner(score, twist.gradient, axes),
-            event_inner(twist.gradient, twist.gradient, axes),
-            twist.laplacian,
-            twist.slope,
-        )
-        if self.kappa is None:
-            kappa = adaptive_kappa(log_weights, fixed, slope)
+        along = event_inner(score, twist.gradient, axes)
+        if self.kappa == 0.5:  # no Laplacian, which need not be known then
+            rate, kappa = twist.slope - along / 2, along.new_full((*along.shape[:-1], 1), 0.5)
         else:
-            kappa = fixed.new_full((*fixed.shape[:-1], 1), self.kappa)
-        # kappa 1/2 has no Laplacian, which need not be known then
-        rate = _half_rate(score, twist.gradient, twist.slope, axes) if self.kappa == 0.5 else fixed + kappa * slope
+            square = event_inner(twist.gradient, twist.gradient, axes)
+            fixed, slope = rates(along, square, twist.laplacian, twist.slope)
+            if self.kappa is None:
+                kappa = adaptive_kappa(particles.log_weights, fixed, slope)
+            else:
+                kappa = along.new_full((*along.shape[:-1], 1), self.kappa)
+            rate = fixed + kappa * slope
         drift = score - kappa.to(z).reshape(*kappa.shape, *(1,) * axes) * twist.gradient
-        return _EulerStep(z, v, drift, rate, {"kappa": float(kappa.mean())})
+        return _EulerStep(z, v, drift, rate, float(kappa.mean()))
 
 
-def _half_rate(score: Tensor, gradient: Tensor, slope: Tensor, axes: int) -> Tensor:
-    """G at kappa = 1/2, -S . grad phi / 2 + d phi / dv: that of the probability flow."""
-    return slope - event_inner(score, gradient, axes) / 2
-
-
-@dataclass
+@dataclass(frozen=True)
 class _EulerStep:
     z: Tensor
     v: float
     drift: Tensor
     rate: Tensor
-    figures: dict[str, float]
+    kappa: float | None
 
     def increment(self, after: float) -> Tensor:
         return (self.v - after) * self.rate
 
-    def move(self, after: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def move(self, after: float, generator: torch.Generator) -> Moved:
         step = self.v - after
         z = self.z + step * self.drift + math.sqrt(step) * randn(tuple(self.z.shape), self.z, generator)
-        return z, self.increment(after)
+        return z, self.increment(after), None
 
 
 @dataclass(frozen=True)
@@ -116,35 +124,39 @@ class FlowMove:
     twist: Twist
     order: Literal[1, 2] = 2
 
-    def prepare(self, z: Tensor, log_weights: Tensor, v: float) -> Prepared:
+    def look(self, z: Tensor, v: float) -> Seen | None:
+        """Nothing."""
+        return None
+
+    def prepare(self, particles: Particles) -> Prepared:
         """The slope at the present level."""
+        z, v = particles.z, particles.v
         slope = (z - self.denoiser(z, math.sqrt(v))) / math.sqrt(v)
         return _FlowStep(self, z, v, slope, self.twist.value(z, v))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _FlowStep:
     method: FlowMove
     z: Tensor
     v: float
     slope: Tensor
     before: Tensor
-    figures: dict[str, float] = field(default_factory=dict)
+    kappa: float | None = None
 
     def increment(self, after: float) -> Tensor:
-        return self.before - self.method.twist.value(self._flow(after), after)
+        return self.before - self.method.twist.value(self._euler(after), after)
 
-    def move(self, after: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        z = self._flow(after)
-        return z, self.before - self.method.twist.value(z, after)
+    def move(self, after: float, generator: torch.Generator) -> Moved:
+        z = self._euler(after)
+        if self.method.order == 2 and after > 0:
+            sigma, end = math.sqrt(self.v), math.sqrt(after)
+            ahead = (z - self.method.denoiser(z, end)) / end
+            z = self.z + (end - sigma) * (self.slope + ahead) / 2
+        return z, self.before - self.method.twist.value(z, after), None
 
-    def _flow(self, after: float) -> Tensor:
-        sigma, end = math.sqrt(self.v), math.sqrt(after)
-        z = self.z + (end - sigma) * self.slope
-        if self.method.order == 1 or after == 0:
-            return z
-        ahead = (z - self.method.denoiser(z, end)) / end
-        return self.z + (end - sigma) * (self.slope + ahead) / 2
+    def _euler(self, after: float) -> Tensor:
+        return self.z + (math.sqrt(after) - math.sqrt(self.v)) * self.slope
 
 
 @dataclass(frozen=True)
@@ -157,35 +169,75 @@ class ConditionedMove:
 
     Args:
         denoiser: Of the prior.
-        surrogate: The surrogate with its data.
+        surrogate: The surrogate with its data; phi is its twist.
     """
 
     denoiser: Denoiser
     surrogate: Surrogate
 
-    def prepare(self, z: Tensor, log_weights: Tensor, v: float) -> Prepared:
+    def look(self, z: Tensor, v: float) -> Seen | None:
+        """Nothing."""
+        return None
+
+    def prepare(self, particles: Particles) -> Prepared:
         """The denoised particles."""
+        z, v = particles.z, particles.v
         before = self.surrogate.twist(self.surrogate.residual(z, v), v)
         return _ConditionedStep(self.surrogate, z, v, self.denoiser(z, math.sqrt(v)), before)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _ConditionedStep:
     surrogate: Surrogate
     z: Tensor
     v: float
     denoised: Tensor
     before: Tensor
-    figures: dict[str, float] = field(default_factory=dict)
+    kappa: float | None = None
 
     def increment(self, after: float) -> Tensor:
         return self._at(after)[2]
 
-    def move(self, after: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def move(self, after: float, generator: torch.Generator) -> Moved:
         mean, residual, increment = self._at(after)
-        return self.surrogate.conditioned(mean, residual, self.v, after, generator), increment
+        down = Transition.down(self.v, after)
+        return self.surrogate.conditioned(mean, residual, after, down, generator), increment, None
 
     def _at(self, after: float) -> tuple[Tensor, Tensor, Tensor]:
         mean = self.denoised + after / self.v * (self.z - self.denoised)
         residual = self.surrogate.residual(mean, after)
-        return mean, residual, self.surrogate.evidence(residual, self.v, after) + self.before
+        gained = self.surrogate.evidence(residual, after, Transition.down(self.v, after))
+        return mean, residual, gained + self.before
+
+
+@dataclass(frozen=True)
+class RenoisingCorrector:
+    r"""Steps z -> z'' -> z that leave p_v exp(-phi) unchanged, for linear data and quadratic phi.
+
+    z'' at the variance share * v is drawn from the prior's reverse step M(z'' | z), then z from N(z; z'', v - v'')
+    exp(-phi(z, v)): two conditional laws of one joint law, of which the second is exact and the first Gaussian, as
+    that of a small step is. It needs no step size for stability, and moves farther for smaller shares.
+
+    Args:
+        denoiser: Of the prior.
+        surrogate: Of phi.
+        steps: Steps, each with one network call.
+        share: v'' / v in [0, 1).
+
+    Source: Vono, Dobigeon, Chainais, IEEE Trans. Signal Process. 67 (2019), for share 0.
+    """
+
+    denoiser: Denoiser
+    surrogate: Surrogate
+    steps: int
+    share: float
+
+    def apply(self, z: Tensor, v: float, generator: torch.Generator) -> Tensor:
+        """All steps at the variance v > 0."""
+        lower = self.share * v
+        down, up = Transition.down(v, lower), Transition(v - lower)
+        for _ in range(self.steps):
+            denoised = self.denoiser(z, math.sqrt(v))
+            inner = denoised + self.share * (z - denoised) + self.surrogate.noise(z, down, generator)
+            z = self.surrogate.conditioned(inner, self.surrogate.residual(inner, v), v, up, generator)
+        return z

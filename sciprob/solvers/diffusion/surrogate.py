@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,10 +13,23 @@ from sciprob.errors import UnsupportedProblemError
 from sciprob.operators.linear import DiagonalMap
 from sciprob.priors.base import GaussianPrior
 from sciprob.priors.diffusion.gaussian import GaussianDenoiser
-from sciprob.priors.diffusion.prior import DiffusionPrior
 from sciprob.priors.diffusion.spectrum import Spectrum
 from sciprob.random import randn
 from sciprob.solvers.diffusion.linear_algebra import LinearData, SpectralData
+
+
+@dataclass(frozen=True)
+class Transition:
+    """Covariance T = white I + share^2 G_v of a Gaussian step away from the variance v."""
+
+    white: float
+    share: float = 0.0
+    v: float = 0.0
+
+    @classmethod
+    def down(cls, v: float, after: float) -> Transition:
+        """Of z' at the variance `after` given z at v under the surrogate; its mean goes that share of the way."""
+        return cls((v - after) * after / v, (v - after) / v, v)
 
 
 class Surrogate(abc.ABC):
@@ -24,8 +38,7 @@ class Surrogate(abc.ABC):
     The surrogate's denoiser is mu_v(z) = a + F_v (z - a) with F_v = C (C + v)^{-1}, and the data given z are
     N(A mu_v(z), S_v) with S_v = I + A G_v A^T, G_v = v C (C + v)^{-1}. With C infinite ("flat") F_v = I and G_v = v.
 
-    A transition z -> z' to the level v' < v is N(z + (1 - v'/v)(mu - z), T) with T = (v - v') v'/v +
-    (v - v')^2 / v^2 G_v for the surrogate itself; see `transition`.
+    z' at v' < v given z is N(z + (1 - v'/v)(mu_v(z) - z), T) with T of `Transition.down`.
 
     Attributes:
         data: The linear data.
@@ -55,28 +68,38 @@ class Surrogate(abc.ABC):
         """Trace of F_v A^T S_v^{-1} A F_v."""
 
     @abc.abstractmethod
-    def transition_noise(self, like: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
+    def noise(self, like: Tensor, transition: Transition, generator: torch.Generator) -> Tensor:
         """Draws of N(0, T)."""
 
     @abc.abstractmethod
-    def transition_weigh(self, x: Tensor, v: float, after: float) -> Tensor:
+    def weigh(self, x: Tensor, transition: Transition) -> Tensor:
         """T x."""
 
     @abc.abstractmethod
-    def conditioned(self, mean: Tensor, residual: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
-        """Draws of N(z'; mean, T) tilted by exp(-rho^T S_{v'}^{-1} rho / 2), rho = residual + A F_{v'} (z' - mean).
+    def conditioned(
+        self, mean: Tensor, residual: Tensor, v: float, transition: Transition, generator: torch.Generator
+    ) -> Tensor:
+        """Draws of N(z; mean, T) tilted by exp(-rho^T S_v^{-1} rho / 2), rho = residual + A F_v (z - mean).
 
         Args:
             mean: `(*batch, *shape)`.
-            residual: The residual at `mean`, `(*batch, m)`: A mu_{v'}(mean) - b, or what another denoiser says.
-            v: Present variance.
-            after: v'.
+            residual: The residual at `mean`, `(*batch, m)`: A mu_v(mean) - b, or what another denoiser says.
+            v: Variance of z.
+            transition: T.
             generator: Randomness.
         """
 
     @abc.abstractmethod
-    def evidence(self, residual: Tensor, v: float, after: float) -> Tensor:
-        """Log of the normaliser of `conditioned` over det(S_{v'})^{1/2}, `(*batch,)` in float64."""
+    def evidence(self, residual: Tensor, v: float, transition: Transition) -> Tensor:
+        """Log of the normaliser of `conditioned` over det(S_v)^{1/2}, `(*batch,)` in float64."""
+
+    @abc.abstractmethod
+    def start(self, sets: torch.Size, count: int, v: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draws `(*sets, count, *shape)` of z given the data, and their log evidence `(*sets,)`, both exact."""
+
+    @abc.abstractmethod
+    def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
+        """Draws of z without data, shaped as `like`."""
 
     def residual(self, z: Tensor, v: float) -> Tensor:
         """A mu_v(z) - b, `(*batch, m)`."""
@@ -85,14 +108,6 @@ class Surrogate(abc.ABC):
     def twist(self, residual: Tensor, v: float) -> Tensor:
         """residual^T S_v^{-1} residual / 2 + log det S_v / 2, `(*batch,)` in float64."""
         return ((residual * self.solve(residual, v)).double().sum(-1) + self.log_det(v)) / 2
-
-    @abc.abstractmethod
-    def start(self, sets: torch.Size, count: int, v: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws `(*sets, count, *shape)` of z given the data, and their log evidence `(*sets,)`, both exact."""
-
-    def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
-        """Draws of z without data, shaped as `like`."""
-        raise NotImplementedError
 
 
 class IsotropicSurrogate(Surrogate):
@@ -118,11 +133,10 @@ class IsotropicSurrogate(Surrogate):
             else (self.variance / (self.variance + v), v / (1 + v / self.variance))
         )
 
-    def _transition(self, v: float, after: float) -> float:
-        share = (v - after) / v
+    def _variance(self, transition: Transition) -> float:
         # a flat surrogate's own transition would forget the present z; a point's is the common choice there
-        inner = 0.0 if math.isinf(self.variance) else share**2 * self._factors(v)[1]
-        return share * after + inner
+        inner = 0.0 if math.isinf(self.variance) or transition.v == 0 else self._factors(transition.v)[1]
+        return transition.white + transition.share**2 * inner
 
     def denoise(self, z: Tensor, v: float) -> Tensor:
         """Shrinks towards the centre."""
@@ -146,33 +160,35 @@ class IsotropicSurrogate(Surrogate):
         f, g = self._factors(v)
         return f * f * self.data.trace(g)
 
-    def transition_noise(self, like: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
+    def noise(self, like: Tensor, transition: Transition, generator: torch.Generator) -> Tensor:
         """White."""
-        return math.sqrt(self._transition(v, after)) * randn(tuple(like.shape), like, generator)
+        return math.sqrt(self._variance(transition)) * randn(tuple(like.shape), like, generator)
 
-    def transition_weigh(self, x: Tensor, v: float, after: float) -> Tensor:
+    def weigh(self, x: Tensor, transition: Transition) -> Tensor:
         """A number times x."""
-        return self._transition(v, after) * x
+        return self._variance(transition) * x
 
-    def conditioned(self, mean: Tensor, residual: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
-        """`LinearData.condition` for u = F_{v'} (z' - mean)."""
-        f, g = self._factors(after)
-        t = self._transition(v, after)
+    def conditioned(
+        self, mean: Tensor, residual: Tensor, v: float, transition: Transition, generator: torch.Generator
+    ) -> Tensor:
+        """`LinearData.condition` for u = F_v (z - mean)."""
+        f, g = self._factors(v)
+        t = self._variance(transition)
         if t == 0:
             return mean
         return mean + self.data.condition(torch.zeros_like(mean), f * f * t, g, generator, residual) / f
 
-    def evidence(self, residual: Tensor, v: float, after: float) -> Tensor:
+    def evidence(self, residual: Tensor, v: float, transition: Transition) -> Tensor:
         """Of the data's class."""
-        f, g = self._factors(after)
-        return self.data.log_evidence(residual, f * f * self._transition(v, after), g)
+        f, g = self._factors(v)
+        return self.data.log_evidence(residual, f * f * self._variance(transition), g)
 
     def start(self, sets: torch.Size, count: int, v: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Exact under N(a, (c + v) I)."""
         f, g = self._factors(v)
         spread = (1.0 if math.isinf(self.variance) else self.variance) + v
         centre = self.centre.expand(*sets, count, *self.data.shape)
-        first = centre[..., :1, *(slice(None),) * len(self.data.shape)]
+        first = centre.narrow(len(sets), 0, 1)
         evidence = self.data.log_evidence(self.data.residual(first), f * f * spread, g)
         draws = self.data.condition(centre, f * f * spread, g, generator)
         return self.centre + (draws - self.centre) / f, evidence[..., 0]
@@ -196,7 +212,8 @@ class SpectrumSurrogate(Surrogate):
         super().__init__(data)
         self.centre, self.spectrum = centre, spectrum
         self._rows = data.values.to(data.right)[:, None] * data.right  # A without U
-        self._factors: dict[tuple[float, float], tuple[Tensor, Tensor]] = {}
+        self._left = data.left
+        self._factors: dict[tuple[float, Transition | None], tuple[Tensor, Tensor]] = {}
 
     def denoise(self, z: Tensor, v: float) -> Tensor:
         """The Wiener filter."""
@@ -209,36 +226,38 @@ class SpectrumSurrogate(Surrogate):
 
     def solve(self, r: Tensor, v: float) -> Tensor:
         """By a Cholesky factor; the part of r beyond the range of A stays."""
-        return self._solve(r, v, v)
+        return self._solve(r, v, None)
 
     def log_det(self, v: float) -> float:
         """Exact."""
-        return self._log_det(v, v)
+        return self._log_det(v, None)
 
     def laplacian(self, v: float) -> float:
         """Exact."""
         filtered = self.filter(self._rows.reshape(-1, *self.data.shape), v).flatten(1)
-        return float(torch.linalg.solve_triangular(self._factor(v, v)[0], filtered, upper=False).square().sum())
+        return float(torch.linalg.solve_triangular(self._factor(v, None)[0], filtered, upper=False).square().sum())
 
-    def transition_noise(self, like: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
+    def noise(self, like: Tensor, transition: Transition, generator: torch.Generator) -> Tensor:
         """T^{1/2} of white noise."""
-        values, null = self._transition(v, after)
-        return self._function(values.sqrt(), math.sqrt(null), randn(tuple(like.shape), like, generator))
+        white = randn(tuple(like.shape), like, generator)
+        return self._function(self._covariance(transition).sqrt(), math.sqrt(transition.white), white)
 
-    def transition_weigh(self, x: Tensor, v: float, after: float) -> Tensor:
+    def weigh(self, x: Tensor, transition: Transition) -> Tensor:
         """T x."""
-        return self._function(*self._transition(v, after), x)
+        return self._function(self._covariance(transition), transition.white, x)
 
-    def conditioned(self, mean: Tensor, residual: Tensor, v: float, after: float, generator: torch.Generator) -> Tensor:
+    def conditioned(
+        self, mean: Tensor, residual: Tensor, v: float, transition: Transition, generator: torch.Generator
+    ) -> Tensor:
         """A draw of N(mean, T) and of the data's noise, moved by Matheron's rule."""
-        draw = self.transition_noise(mean, v, after, generator)
-        shift = self.data.forward(self.filter(draw, after)) + self._data_noise(residual, after, mean, generator)
-        pulled = self.filter(self.data.adjoint(self._solve(residual + shift, after, v)), after)
-        return mean + draw - self.transition_weigh(pulled, v, after)
+        draw = self.noise(mean, transition, generator)
+        shift = self.data.forward(self.filter(draw, v)) + self._data_noise(residual, v, mean, generator)
+        pulled = self.filter(self.data.adjoint(self._solve(residual + shift, v, transition)), v)
+        return mean + draw - self.weigh(pulled, transition)
 
-    def evidence(self, residual: Tensor, v: float, after: float) -> Tensor:
+    def evidence(self, residual: Tensor, v: float, transition: Transition) -> Tensor:
         """By the factor of the step."""
-        return self._log_evidence(residual, v, after)
+        return self._log_evidence(residual, v, transition)
 
     def start(self, sets: torch.Size, count: int, v: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """X given the data, by Matheron's rule, and noise on top."""
@@ -248,11 +267,11 @@ class SpectrumSurrogate(Surrogate):
         )
         residual = self.data.residual(x)
         residual = residual + randn(tuple(residual.shape), residual, generator)
-        gain = self.data.adjoint(self._solve(residual, math.inf, math.inf))
+        gain = self.data.adjoint(self._solve(residual, math.inf, None))
         x = x - self._function(self.spectrum.eigenvalues, 0.0, gain)
         z = x + math.sqrt(v) * randn(tuple(x.shape), x, generator)
-        centre = like[..., :1, *(slice(None),) * len(self.data.shape)]
-        return z, self._log_evidence(self.data.residual(centre), math.inf, math.inf)[..., 0]
+        centre = like.narrow(len(sets), 0, 1)
+        return z, self._log_evidence(self.data.residual(centre), math.inf, None)[..., 0]
 
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """(C + v)^{1/2} of white noise."""
@@ -263,43 +282,45 @@ class SpectrumSurrogate(Surrogate):
         flat = x.reshape(-1, *self.data.shape)
         return self.spectrum.apply_function(values[None], x.new_tensor(null), flat).reshape(x.shape)
 
-    def _transition(self, v: float, after: float) -> tuple[Tensor, float]:
-        """T on the eigenvalues, and on directions without variance."""
-        c, share = self.spectrum.eigenvalues, (v - after) / v
-        return share * after + share**2 * v * c / (c + v), share * after
+    def _covariance(self, transition: Transition) -> Tensor:
+        """T on the eigenvalues."""
+        c = self.spectrum.eigenvalues
+        inner = transition.v * c / (c + transition.v) if transition.v > 0 else 0.0
+        return transition.white + transition.share**2 * inner + 0 * c
 
-    def _factor(self, v: float, reach: float) -> tuple[Tensor, Tensor]:
-        """Cholesky factor of I + A (G_v + F_v T F_v) A^T in the range of A, T from `reach` to v; T = 0 if equal."""
-        key = (v, reach)
+    def _factor(self, v: float, transition: Transition | None) -> tuple[Tensor, Tensor]:
+        """Cholesky factor of I + A (G_v + F_v T F_v) A^T in the range of A, and its log determinant; v may be infinite.
+
+        F_v and G_v vanish on directions without variance, and no step but the last reaches v = 0, where T does too.
+        """
+        key = (v, transition)
         if key not in self._factors:
             c = self.spectrum.eigenvalues
-            if math.isinf(v):
-                values = c
-            else:
-                values = v * c / (c + v)
-                if reach != v:
-                    f = c / (c + v) if v > 0 else torch.ones_like(c)
-                    values = values + f.square() * self._transition(reach, v)[0]
+            values = c if math.isinf(v) else v * c / (c + v) if v > 0 else 0 * c
+            if transition is not None:
+                filtered = c / (c + v) if v > 0 else torch.ones_like(c)
+                values = values + filtered.square() * self._covariance(transition)
             rows = self._rows.reshape(-1, *self.data.shape)
             gram = self._rows.double() @ self._function(values, 0.0, rows).flatten(1).double().T
             eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
             factor = torch.linalg.cholesky(eye + (gram + gram.T) / 2)
             if len(self._factors) >= _KEPT:
                 self._factors.pop(next(iter(self._factors)))
-            self._factors[key] = factor.to(self._rows), factor.diagonal().log().sum()
+            self._factors[key] = factor.to(self._rows), 2 * factor.diagonal().log().sum()
         return self._factors[key]
 
-    def _solve(self, r: Tensor, v: float, reach: float) -> Tensor:
-        inside = r @ self.data.left
-        solved = torch.cholesky_solve(inside.reshape(-1, inside.shape[-1]).T, self._factor(v, reach)[0]).T
-        return r + (solved.reshape(inside.shape) - inside) @ self.data.left.T
+    def _solve(self, r: Tensor, v: float, transition: Transition | None) -> Tensor:
+        inside = r @ self._left
+        solved = torch.cholesky_solve(inside.reshape(-1, inside.shape[-1]).T, self._factor(v, transition)[0]).T
+        moved: Tensor = r + (solved.reshape(inside.shape) - inside) @ self._left.T
+        return moved
 
-    def _log_det(self, v: float, reach: float) -> float:
-        return 2 * float(self._factor(v, reach)[1])
+    def _log_det(self, v: float, transition: Transition | None) -> float:
+        return float(self._factor(v, transition)[1])
 
-    def _log_evidence(self, residual: Tensor, reach: float, v: float) -> Tensor:
-        square = (residual * self._solve(residual, v, reach)).double().sum(-1)
-        return -(square + self._log_det(v, reach)) / 2
+    def _log_evidence(self, residual: Tensor, v: float, transition: Transition | None) -> Tensor:
+        square = (residual * self._solve(residual, v, transition)).double().sum(-1)
+        return -(square + self._log_det(v, transition)) / 2
 
     def _data_noise(self, residual: Tensor, v: float, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of N(0, S_v)."""
@@ -314,16 +335,13 @@ class SpectrumSurrogate(Surrogate):
 _KEPT = 4  # factors of recent levels
 
 
-def surrogate_of(prior: DiffusionPrior, data: LinearData) -> Surrogate:
-    """The prior's surrogate on linear data; the flat one where the prior has none.
+def surrogate_of(prior: GaussianPrior, data: LinearData) -> Surrogate:
+    """A Gaussian prior of x as surrogate on linear data.
 
     Raises:
-        UnsupportedProblemError: If the surrogate is not isotropic and the data are too many for a decomposition.
+        UnsupportedProblemError: If it has correlations and the data are too many for a decomposition.
     """
-    zero = data.target.new_zeros(data.shape)
-    if prior.surrogate is None:
-        return IsotropicSurrogate(data, zero)
-    centre, spectrum = prior.surrogate.mean.to(zero), _spectrum(prior.surrogate)
+    centre, spectrum = prior.mean.to(data.target), _spectrum(prior)
     values = spectrum.eigenvalues
     if spectrum.nullity == 0 and float(values.max() - values.min()) <= 1e-12 * float(values.max()):
         return IsotropicSurrogate(data, centre, float(values.max()))

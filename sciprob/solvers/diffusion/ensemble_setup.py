@@ -1,0 +1,199 @@
+"""From settings and a problem to moves, correctors and starting particles."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.operators.base import Capability
+from sciprob.problems.problem import Problem
+from sciprob.solvers.diffusion.correctors import LangevinCorrector
+from sciprob.solvers.diffusion.denoised import DenoisedMove
+from sciprob.solvers.diffusion.latent_problem import LatentProblem
+from sciprob.solvers.diffusion.level_step import Correct
+from sciprob.solvers.diffusion.linear_algebra import LinearData, linear_data
+from sciprob.solvers.diffusion.moves import ConditionedMove, ContinuousMove, FlowMove, Move, RenoisingCorrector
+from sciprob.solvers.diffusion.particles import Particles
+from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Surrogate, surrogate_of
+from sciprob.solvers.diffusion.twists import SurrogateTwist, TemperedTwist, Tempering, Twist
+
+_TEMPERED = ("isotropic", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class EnsembleMethod:
+    """How particles move; see `DiffusionEnsemble` for what the fields mean.
+
+    Raises:
+        ConfigError: If they contradict each other.
+    """
+
+    move: str
+    twist: str
+    kappa: float | None
+    gamma: float
+    correctors: int
+    corrector: str
+    corrector_step: float
+
+    def __post_init__(self) -> None:
+        if self.move in ("conditioned", "denoised") and self.twist in _TEMPERED:
+            message = (
+                f'`twist="{self.twist}"` belongs to the continuous and flow moves, not to "{self.move}"; use '
+                '"surrogate" or "inflation".'
+            )
+            raise ConfigError(message)
+        if self.move == "denoised" and self.twist == "inflation":
+            message = 'the move "denoised" needs the finite variance of a surrogate; use `twist="surrogate"`.'
+            raise ConfigError(message)
+        if self.correctors and self.move == "denoised":
+            message = 'the move "denoised" has no correctors, its target has no known gradient; set `correctors=0`.'
+            raise ConfigError(message)
+        if self.correctors and self.corrector == "renoising" and self.twist in _TEMPERED:
+            message = 'the corrector "renoising" needs `twist="surrogate"` or "inflation"; use "langevin".'
+            raise ConfigError(message)
+
+
+class EnsembleSetup:
+    """Everything about one problem that stays the same, or changes with the point of linearisation only.
+
+    Args:
+        problem: The latent problem.
+        method: How to move.
+        direct_limit: As of `linear_data`.
+
+    Raises:
+        UnsupportedProblemError: If the move needs a linear operator, or derivatives that the operator lacks.
+    """
+
+    def __init__(self, problem: LatentProblem, method: EnsembleMethod, direct_limit: int) -> None:
+        if method.move == "auto":
+            method = replace(method, move="conditioned" if problem.linear else "denoised")
+        self.problem, self.method, self.direct_limit = problem, method, direct_limit
+        if not problem.linear:
+            _check_nonlinear(problem.problem.name, method)
+        offers = problem.problem.operator.capabilities
+        if Capability.VJP not in offers or Capability.JVP not in offers:
+            message = (
+                f"`diffusion-ensemble` needs derivatives of the operator of `{problem.problem.name}`, which has none; "
+                "use `pcn`, or an engine with adjoints."
+            )
+            raise UnsupportedProblemError(message)
+        self._point: Tensor | None = None
+        self._linear: LinearData | None = None
+        self._surrogate: Surrogate | None = None
+
+    def linear(self, point: Tensor | None) -> LinearData:
+        """The data of the linear operator, or of the one linearised at `point (*latent.shape)`."""
+        if self._linear is None or (point is not None and self._point is not point):
+            if point is None:
+                matrix, target = self.problem.affine()
+            else:
+                residual, matrix = self.problem.linearised(point)
+                target = matrix(point) - residual
+            self._linear = linear_data(matrix, target, self.direct_limit)
+            self._point, self._surrogate = point, None
+        return self._linear
+
+    def surrogate(self, point: Tensor | None) -> Surrogate:
+        """The surrogate with these data."""
+        data = self.linear(point)
+        if self._surrogate is None:
+            self._surrogate = self._new_surrogate(data)
+        return self._surrogate
+
+    def move(self, point: Tensor | None) -> Move:
+        """How to step."""
+        kind, denoiser = self.method.move, self.problem.denoiser
+        if kind == "conditioned":
+            return ConditionedMove(denoiser, self.surrogate(point))
+        if kind == "denoised":
+            return DenoisedMove(denoiser, self.surrogate(point), self.problem.residual)
+        if kind == "flow":
+            return FlowMove(denoiser, self.twist(point))
+        return ContinuousMove(denoiser, self.twist(point), self.method.kappa)
+
+    def twist(self, point: Tensor | None) -> Twist:
+        """The twist of the continuous and flow moves."""
+        kind = self.method.twist
+        if kind not in _TEMPERED:
+            return SurrogateTwist(self.surrogate(point))
+        temperings = {
+            "isotropic": Tempering.inflation(self.method.gamma),
+            "linear": Tempering.linear(self.problem.prior.sigma_max),
+            "constant": Tempering.constant(),
+        }
+        trace = self.linear(None).trace(0.0) if self.problem.linear else math.nan
+        return TemperedTwist(self.problem, temperings[kind], trace)
+
+    def corrector(self, point: Tensor | None) -> Correct | None:
+        """Steps at every level, or none."""
+        method, denoiser = self.method, self.problem.denoiser
+        if not method.correctors:
+            return None
+        if method.corrector == "renoising":
+            share = 1 - method.corrector_step
+            return RenoisingCorrector(denoiser, self.surrogate(point), method.correctors, share).apply
+        surrogate = self.surrogate(point)
+        variance = surrogate.variance if isinstance(surrogate, IsotropicSurrogate) else 1.0
+        twist, data = self.twist(point), self.linear(point)
+        return LangevinCorrector(denoiser, twist, data, method.correctors, method.corrector_step, variance).apply
+
+    def start(self, count: int, v: float, point: Tensor | None, generator: torch.Generator) -> Particles:
+        """Particles at the variance v: from the tilted Gaussian exactly where the twist is the surrogate's."""
+        method, sets = self.method, self.problem.sets
+        surrogate = self.surrogate(point)
+        if method.move == "denoised" or method.twist in _TEMPERED:
+            like = surrogate.data.target.new_zeros(*sets, count, *self.problem.latent.shape)
+            z = surrogate.marginal(like, v, generator)
+            seen = self.move(point).look(z, v)
+            value = self.twist(point).value(z, v) if seen is None else seen.twist
+            particles = Particles.first(z, value.new_zeros(sets), v, seen)
+            return Particles(z, -value, particles.log_evidence, particles.ancestors, v, seen)
+        z, evidence = surrogate.start(sets, count, v, generator)
+        return Particles.first(z, evidence, v)
+
+    def _new_surrogate(self, data: LinearData) -> Surrogate:
+        zero = data.target.new_zeros(data.shape)
+        tempered = self.method.twist in _TEMPERED and self.problem.prior.surrogate is None
+        if self.method.twist == "inflation" or tempered:
+            return IsotropicSurrogate(data, zero)
+        if self.problem.prior.surrogate is None:
+            return IsotropicSurrogate(data, zero, 1.0)
+        return surrogate_of(self.problem.prior.surrogate, data)
+
+
+def _check_nonlinear(name: str, method: EnsembleMethod) -> None:
+    """Raise UnsupportedProblemError if a method is for linear operators."""
+    words = None
+    if method.move == "conditioned":
+        words = 'the move "conditioned" is for linear ones; use `move="denoised"`, or leave it at "auto"'
+    elif method.move != "denoised" and method.twist not in _TEMPERED:
+        words = f'the twist "{method.twist}" is for linear ones here; use `twist="isotropic"`'
+    elif method.move == "continuous" and method.kappa != 0.5:
+        words = "the weights at this kappa need its Laplacian; set `kappa=0.5`"
+    elif method.correctors:
+        words = "correctors are for linear ones; set `correctors=0`"
+    if words is not None:
+        message = f"the operator of `{name}` is not linear, and {words}."
+        raise UnsupportedProblemError(message)
+
+
+_latest: dict[str, Any] = {}
+
+
+def ensemble_setup(problem: Problem, method: EnsembleMethod, level: float | None, direct_limit: int) -> EnsembleSetup:
+    """The setup, kept from one step of the driver to the next while the problem is the same object."""
+    reference, settings = _latest.get("problem"), (method, level, direct_limit)
+    if reference is None or reference() is not problem or _latest["settings"] != settings:
+        setup = EnsembleSetup(LatentProblem(problem, level=level), method, direct_limit)
+        _latest.clear()
+        _latest.update(problem=weakref.ref(problem), settings=settings, setup=setup)
+    kept: EnsembleSetup = _latest["setup"]
+    return kept
