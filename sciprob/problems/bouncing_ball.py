@@ -30,7 +30,7 @@ class BouncingBallVideo:
         frames: Number of frames.
         seen: How many of them are data, from the first on.
         pixels: Of each side: 8, 16, 32, 64, ...
-        interval: Time between two frames.
+        interval: Time between two frames; 1 counts frames.
         std: Standard deviation of the errors of each pixel; the ball has brightness 1.
         seed: Of truth and noise.
     """
@@ -45,7 +45,7 @@ class BouncingBallVideo:
     frames: int = 25
     seen: int = 15
     pixels: int = 16
-    interval: float = 0.1
+    interval: float = 1.0
     std: float = 0.2
     seed: int = 0
 

@@ -88,7 +88,7 @@ class FractionalVideo:
     """
 
     noise: Literal["fractional", "brownian"] = "fractional"
-    training_steps: int = 1000
+    training_steps: int = 1500
     batch: int = 16
     rate: float = 3e-3
     latents: int = 2
