@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sciprob.errors import ConfigError
+from sciprob.priors.diffusion.path import Path
 
 
 def karras_levels(steps: int, sigma_max: float, sigma_min: float, rho: float = 7.0) -> Tensor:
@@ -47,6 +48,24 @@ def log_snr_levels(steps: int, sigma_max: float, sigma_min: float) -> Tensor:
         torch.tensor(sigma_min / sigma_max, dtype=torch.float64)
     )
     return _to_zero(sigma_max * logs.exp(), sigma_max, sigma_min)
+
+
+def path_levels(path: Path, steps: int, sigma_max: float, sigma_min: float) -> Tensor:
+    """Levels uniform in a path's time from sigma_max to sigma_min, then 0: `(steps + 1,)`, float64.
+
+    Args:
+        path: Noise schedule; `VariancePreserving()` gives the levels of DDPM's linear schedule.
+        steps: Number of steps, the last of which goes to zero.
+        sigma_max: First level.
+        sigma_min: Last level above zero.
+
+    Raises:
+        ConfigError: If steps or levels are out of range.
+    """
+    _check(steps, sigma_max, sigma_min)
+    first, last = path.time_of_level(torch.tensor([sigma_max, sigma_min], dtype=torch.float64))
+    times = first + torch.linspace(0, 1, steps, dtype=torch.float64) * (last - first)
+    return _to_zero(path.sigma(times), sigma_max, sigma_min)
 
 
 def _to_zero(levels: Tensor, sigma_max: float, sigma_min: float) -> Tensor:
