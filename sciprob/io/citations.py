@@ -387,4 +387,43 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         pages="1445--1450",
         doi="10.2514/3.3166",
     ),
+    "chung2023": _chapter(
+        "Chung, Hyungjin and Kim, Jeongsol and McCann, Michael T. and Klasky, Marc L. and Ye, Jong Chul",
+        "Diffusion Posterior Sampling for General Noisy Inverse Problems",
+        "International Conference on Learning Representations",
+        2023,
+    ),
+    "song2023": _chapter(
+        "Song, Jiaming and Vahdat, Arash and Mardani, Morteza and Kautz, Jan",
+        "Pseudoinverse-Guided Diffusion Models for Inverse Problems",
+        "International Conference on Learning Representations",
+        2023,
+    ),
+    "zhang2025daps": _chapter(
+        "Zhang, Bingliang and Chu, Wenda and Berner, Julius and Meng, Chenlin and Anandkumar, Anima and Song, Yang",
+        "Improving Diffusion Inverse Problem Solving with Decoupled Noise Annealing",
+        "Conference on Computer Vision and Pattern Recognition",
+        2025,
+    ),
+    "vono2019": _article(
+        "Vono, Maxime and Dobigeon, Nicolas and Chainais, Pierre",
+        "Split-and-Augmented {Gibbs} Sampler---Application to Large-Scale Inference Problems",
+        "IEEE Transactions on Signal Processing",
+        2019,
+        volume="67",
+        pages="1648--1661",
+        doi="10.1109/TSP.2019.2894825",
+    ),
+    "wu2024pnpdm": _chapter(
+        "Wu, Zihui and Sun, Yu and Chen, Yifan and Zhang, Bingliang and Yue, Yisong and Bouman, Katherine L.",
+        "Principled Probabilistic Imaging using Diffusion Models as Plug-and-Play Priors",
+        "Advances in Neural Information Processing Systems 37",
+        2024,
+    ),
+    "mardani2024": _chapter(
+        "Mardani, Morteza and Song, Jiaming and Kautz, Jan and Vahdat, Arash",
+        "A Variational Perspective on Solving Inverse Problems with Diffusion Models",
+        "International Conference on Learning Representations",
+        2024,
+    ),
 }
