@@ -116,12 +116,13 @@ def _resume(commands: Any) -> None:
 
 
 def _compare(commands: Any) -> None:
-    example = "sciprob compare poisson-source --solvers gaussian,laplace,pcn --set pcn.draws=2000 --out comparison"
+    example = "sciprob compare poisson-source --solvers gaussian,laplace --referee pcn --out comparison"
     text = "run several solvers on the same data and compare their posteriors"
     command = _command(commands, "compare", "comparing:run_compare", text, example)
     _problem(command)
-    command.add_argument("--solvers", metavar="A,B", required=True, help="methods; the first is the one to compare to")
-    command.add_argument("--out", metavar="DIR", type=Path, help="folder for compare.json, compare.csv and the runs")
+    command.add_argument("--solvers", metavar="A,B", required=True, help="methods")
+    command.add_argument("--referee", metavar="NAME", help="method whose posterior the others are compared to (first)")
+    command.add_argument("--out", metavar="DIR", type=Path, help="folder for report.html, compare.csv and the runs")
     command.add_argument("--overwrite", action="store_true", help="replace runs that are already in DIR")
     _running(command)
 

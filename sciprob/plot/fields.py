@@ -64,10 +64,10 @@ def samples_figure(posterior: Posterior, *, generator: torch.Generator, count: i
     """A few draws of a field in the plane, on one colour scale: what is plausible, beyond marginals."""
     count = count if posterior.max_draws is None else min(count, posterior.max_draws)
     draws = posterior.ensemble(count, generator=generator).samples
-    width, height = _panel_size(posterior)
+    width, height = panel_size(posterior)
     figure = new_figure(width * count + 0.8, height + 0.2, title)
     panels = figure.subplots(1, count, squeeze=False)[0]
-    norm = _norm(*(to_numpy(draw) for draw in draws))
+    norm = colour_range(*(to_numpy(draw) for draw in draws))
     for i, (axes, draw) in enumerate(zip(panels, draws, strict=True)):
         mappable = draw_field(axes, posterior.space, draw, f"draw {i + 1}", cmap=FIELD_MAP, norm=norm)
         if i:
@@ -82,12 +82,15 @@ def _plane(posterior: Posterior, truth: Tensor | None, sensors: Mapping[str, Ten
     if truth is not None:
         rows[0].insert(0, ("truth", truth))
         rows[1].insert(0, ("|mean - truth|", (mean - truth).abs()))
-    width, height = _panel_size(posterior)
+    width, height = panel_size(posterior)
     stacked = truth is not None
     size = (2 * width + 1.2, 2 * height) if stacked else (2 * width + 2.0, height)
     figure = new_figure(*size, title)
     grid = figure.subplots(2, 2) if stacked else figure.subplots(1, 2).reshape(2, 1)
-    norms = _norm(*(to_numpy(f) for _, f in rows[0])), _norm(*(to_numpy(f) for _, f in rows[1]), zero=True)
+    norms = (
+        colour_range(*(to_numpy(f) for _, f in rows[0])),
+        colour_range(*(to_numpy(f) for _, f in rows[1]), zero=True),
+    )
     labels = quantity(space), f"std of {quantity(space)}" if truth is None else f"error and std of {quantity(space)}"
     for panels, row, norm, cmap, label in zip(grid, rows, norms, (FIELD_MAP, SPREAD_MAP), labels, strict=True):
         for axes, (name, field) in zip(panels, row, strict=True):
@@ -138,7 +141,7 @@ def _list(posterior: Posterior, truth: Tensor | None, title: str) -> Figure:
     return figure
 
 
-def _panel_size(posterior: Posterior) -> tuple[float, float]:
+def panel_size(posterior: Posterior) -> tuple[float, float]:
     """Width and height of a panel that suits the proportions of the domain."""
     space = posterior.space
     spans = []
@@ -151,7 +154,7 @@ def _panel_size(posterior: Posterior) -> tuple[float, float]:
     return width, width * ratio + 0.7
 
 
-def _norm(*fields: Any, zero: bool = False) -> Any:
+def colour_range(*fields: Any, zero: bool = False) -> Any:
     """One colour scale for all; the outermost 0.2 % do not stretch it."""
     from matplotlib.colors import Normalize
 

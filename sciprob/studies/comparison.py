@@ -1,0 +1,151 @@
+"""Several solvers on the same data, measured against one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.random import Streams
+
+if TYPE_CHECKING:
+    from sciprob.posteriors.base import Posterior
+    from sciprob.problems.problem import Problem
+
+_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Posteriors of one problem by several solvers.
+
+    Attributes:
+        problem: The problem.
+        referee: Label of the posterior to which the others are compared.
+        posteriors: By label, in the order of the solvers; without those that do not support the problem.
+        rows: One table of figures per solver, `reason` in those that do not support the problem.
+    """
+
+    problem: Problem
+    referee: str
+    posteriors: Mapping[str, Posterior]
+    rows: tuple[Mapping[str, Any], ...]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it before all solvers were through."""
+        return any(row["status"] == "interrupted" for row in self.rows)
+
+
+def compare(
+    problem: Problem,
+    solvers: Mapping[str, Any],
+    *,
+    referee: str | None = None,
+    seed: int = 0,
+    budget: str | float | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Comparison:
+    """Solve by each method and measure its error, coverage, distance to the referee's posterior, solves and time.
+
+    Distances to the referee, over all entries of m: mean of |mean - mean_ref| / std_ref; mean of std / std_ref; and
+    the sliced Wasserstein distance of 200 draws in units of std_ref, whose value for two sets of draws of the
+    referee itself is given as its floor.
+
+    Args:
+        problem: A problem with data.
+        solvers: Configured solvers by label.
+        referee: Label of the solver to compare to; default the first that supports the problem.
+        seed: Root of the randomness of each.
+        budget: Largest time of each.
+        out: Folder for one run folder per solver.
+        device: As in `sciprob.solve`.
+        progress: Show progress on stderr.
+        overwrite: Replace runs that are there.
+
+    Raises:
+        ConfigError: If `referee` is none of the labels, or no solver supports the problem.
+        UnsupportedProblemError: If the referee does not support the problem.
+    """
+    from sciprob.solvers.driver import solve
+    from sciprob.solvers.setup import check_capabilities
+
+    if referee is not None and referee not in solvers:
+        message = f"`referee` should be one of {', '.join(solvers)}, got `{referee}`."
+        raise ConfigError(message)
+    reasons: dict[str, str] = {}
+    for label, solver in solvers.items():
+        try:
+            check_capabilities(solver, problem)
+        except UnsupportedProblemError as error:
+            if label == referee:
+                raise
+            reasons[label] = str(error)
+    able = [label for label in solvers if label not in reasons]
+    if not able:
+        message = f"no solver supports `{problem.name}`: {' '.join(reasons.values())}"
+        raise ConfigError(message)
+    posteriors: dict[str, Posterior] = {}
+    for label in able:
+        folder = Path(out) / label if out is not None else None
+        posteriors[label] = solve(
+            problem,
+            solvers[label],
+            seed=seed,
+            budget=budget,
+            out=folder,
+            device=device,
+            progress=progress,
+            overwrite=overwrite,
+        )
+        if posteriors[label].meta["status"] == "interrupted":
+            break
+    against = referee if referee in posteriors else next(iter(posteriors))
+    rows = [_row(label, posteriors, against, reasons, seed) for label in solvers if label in {*posteriors, *reasons}]
+    return Comparison(problem, against, posteriors, tuple(rows))
+
+
+def _row(
+    label: str, posteriors: Mapping[str, Posterior], referee: str, reasons: Mapping[str, str], seed: int
+) -> dict[str, Any]:
+    if label in reasons:
+        return {"solver": label, "status": "not supported", "reason": reasons[label]}
+    posterior = posteriors[label]
+    meta = posterior.meta
+    row = {"solver": label, "status": meta["status"], **_distances(posterior, posteriors[referee], seed)}
+    row |= {"seconds": meta["seconds"], "network_calls": meta.get("network_calls", 0)}
+    row |= {name: meta["solves"].get(name, 0) for name in ("forward", "adjoint", "tangent")}
+    if "crps" in meta:
+        row |= {key: meta[key] for key in ("relative_error", "crps") if key in meta}
+        row |= {f"coverage_{level}": share for level, share in meta["coverage"].items()}
+    return row
+
+
+def _distances(posterior: Posterior, referee: Posterior, seed: int) -> dict[str, float]:
+    """Distances over the entries that the referee leaves open."""
+    from sciprob.metrics.transport import sliced_wasserstein
+
+    mean, std = referee.mean, referee.std
+    open_ = std > 1e-9 * std.max()
+    scale = torch.where(open_, std, torch.inf)
+    streams = Streams(seed)
+    # the referee's second set of draws shows how far two equal posteriors seem apart
+    ours = posterior.ensemble(_draws(posterior), generator=streams["draws"]).samples.to(mean)
+    theirs = referee.ensemble(_draws(referee), generator=streams["draws of the referee"]).samples
+    distance = sliced_wasserstein((ours - mean) / scale, (theirs - mean) / scale, generator=streams["directions"])
+    return {
+        "mean_difference": float(((posterior.mean.to(mean) - mean).abs() / std)[open_].mean()),
+        "std_ratio": float((posterior.std.to(std) / std)[open_].mean()),
+        "sliced_wasserstein": distance,
+    }
+
+
+def _draws(posterior: Posterior) -> int:
+    return _DRAWS if posterior.max_draws is None else min(_DRAWS, posterior.max_draws)
