@@ -18,6 +18,7 @@ from torch import Tensor
 from sciprob import __version__
 from sciprob.errors import ConfigError
 from sciprob.operators.counting import SolveCounter
+from sciprob.priors.diffusion.gaussian import GaussianDenoiser
 from sciprob.priors.diffusion.preconditioning import NetworkDenoiser
 from sciprob.priors.diffusion.prior import DiffusionPrior
 from sciprob.priors.diffusion.recipes import Recipe, make_recipe, recipe_from
@@ -210,21 +211,20 @@ class PriorRun:
         return TrainedPrior(assemble(self.recipe, self.statistics, denoiser.cpu()), self.recipe, record)
 
     def errors(self, denoiser: NetworkDenoiser) -> list[dict[str, float]]:
-        """Mean square errors on fresh fields by level: of the denoiser and of D_0."""
+        """Mean square errors on fresh fields by level: of the denoiser, and of that of the Gaussian beside it."""
         draws = Streams(self.seed, self.device)["held out"]
         clean = self.problem.sample(_HELD_OUT, draws).to(self.device)
         noise = torch.randn(clean.shape, generator=draws, device=draws.device)
-        rows = []
+        statistics, rows = self.statistics, []
+        wiener = GaussianDenoiser(denoiser.space, statistics.mean, statistics.spectrum).to(self.device)
         with torch.no_grad():
             for level in _LEVELS:
-                sigma = torch.full((len(clean), *(1 for _ in clean.shape[1:])), level, device=self.device)
                 noisy = clean + level * noise
-                base = denoiser.preconditioning.baseline(noisy, sigma)
                 rows.append(
                     {
                         "sigma": level,
                         "network": _mean_square(denoiser(noisy, level) - clean),
-                        "before_training": _mean_square(base - clean),
+                        "gaussian": _mean_square(wiener(noisy, level) - clean),
                     }
                 )
         return rows
@@ -249,10 +249,11 @@ def _statistics(recipe: Recipe, source: ScaledFamily, seed: int, folder: RunFold
     path = None if folder is None else folder.path / "checkpoint" / "statistics.safetensors"
     if path is not None and path.is_file():
         tensors, _ = read_tensors(path)
-        return FieldStatistics(tensors["mean"], tensors["spread"], tensors["spectrum"], recipe.periodic)
+        return FieldStatistics(**tensors)
     draws = Streams(seed)["statistics"]
-    statistics = estimate_statistics(source.sample, recipe.draws, draws, periodic=recipe.periodic)
+    statistics = estimate_statistics(
+        source.sample, recipe.draws, draws, periodic=recipe.periodic, low_modes=recipe.low_modes
+    )
     if path is not None:
-        tensors = {"mean": statistics.mean, "spread": statistics.spread, "spectrum": statistics.spectrum}
-        write_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, {})
+        write_tensors(path, {name: tensor.contiguous() for name, tensor in statistics.tensors().items()}, {})
     return statistics

@@ -10,6 +10,7 @@ from torch import Tensor
 from sciprob.errors import ConfigError, ShapeError, UnsupportedProblemError
 from sciprob.priors.base import GaussianPrior
 from sciprob.priors.diffusion.denoiser import Denoiser
+from sciprob.priors.diffusion.spectral_prior import SpectralPrior
 from sciprob.priors.diffusion.spectrum import FourierSpectrum, KroneckerSpectrum, Spectrum, cosine_basis
 from sciprob.priors.grid_matern import GridMatern
 from sciprob.priors.kronecker import KroneckerPrior
@@ -73,11 +74,13 @@ class GaussianDenoiser(Denoiser):
         """From a Gaussian prior, with the structure of its root.
 
         `GridMatern` with one std on a periodic grid (FFT) or a Neumann grid of cells (DCT), and `KroneckerPrior`,
-        keep theirs; other priors of at most 4096 unknowns are diagonalised densely.
+        keep theirs, `SpectralPrior` its own; other priors of at most 4096 unknowns are diagonalised densely.
 
         Raises:
             UnsupportedProblemError: If a larger prior has no structure known here.
         """
+        if isinstance(prior, SpectralPrior):
+            return cls(prior.space, prior.mean, prior.spectrum)
         if isinstance(prior, KroneckerPrior):
             return cls(prior.space, prior.mean, _kronecker_spectrum(prior))
         if isinstance(prior, GridMatern) and (spectrum := _matern_spectrum(prior)) is not None:

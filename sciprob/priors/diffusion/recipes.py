@@ -21,9 +21,9 @@ class Recipe:
         family: The fields, a `Family`.
         network: The U-Net.
         training: Steps and noise levels.
-        control_variate: Let the network learn what the Gaussian of the same mean and spectrum leaves over;
-            for periodic fields.
+        control_variate: Let the network learn what the Gaussian of the same mean and covariance leaves over.
         draws: Fields from which mean and covariance are estimated.
+        low_modes: Cosine modes along each axis of bounded fields whose full covariance is estimated.
     """
 
     family: Any
@@ -31,6 +31,7 @@ class Recipe:
     training: Training
     control_variate: bool = False
     draws: int = 2048
+    low_modes: int = 0
 
     @property
     def periodic(self) -> bool:
@@ -45,6 +46,7 @@ class Recipe:
             "training": to_mapping(self.training),
             "control_variate": self.control_variate,
             "draws": self.draws,
+            "low_modes": self.low_modes,
         }
 
 
@@ -52,23 +54,28 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "holes": {
         "network": {"width": 32, "factors": [1, 2, 4, 4], "stem": 4, "coordinates": True},
         "training": {"steps": 3000, "batch": 16, "noisings": 2, "log_level": 0.2, "log_spread": 1.7},
+        "low_modes": 20,
     },
     "ellipses": {
-        "network": {"width": 32, "factors": [1, 2, 4], "stem": 2, "coordinates": True},
-        "training": {"steps": 4000, "log_level": -0.3, "log_spread": 1.6},
+        "network": {"width": 48, "factors": [1, 2, 2], "stem": 4, "coordinates": True},
+        "training": {"steps": 3000, "batch": 16, "noisings": 2, "log_level": -0.3, "log_spread": 1.6},
+        "control_variate": True,
+        "low_modes": 20,
     },
     "vorticity": {
-        "network": {"width": 32, "factors": [1, 2, 4], "stem": 2, "padding": "circular", "coordinates": True},
-        "training": {"steps": 3500, "log_level": -0.8, "log_spread": 1.6},
+        "network": {"width": 48, "factors": [1, 2, 2], "stem": 4, "padding": "circular", "coordinates": True},
+        "training": {"steps": 2500, "batch": 16, "log_level": -0.8, "log_spread": 1.5},
         "control_variate": True,
     },
     "darcy": {
-        "network": {"width": 32, "factors": [1, 2, 4], "stem": 2, "padding": "reflect"},
-        "training": {"steps": 3000, "log_level": -0.3, "log_spread": 1.6},
+        "network": {"width": 48, "factors": [1, 2, 2], "stem": 4, "padding": "reflect"},
+        "training": {"steps": 2000, "batch": 16, "log_level": 0.0, "log_spread": 1.6},
+        "control_variate": True,
+        "low_modes": 8,
     },
     "gaussian-field": {
-        "network": {"width": 32, "factors": [1, 2, 4], "padding": "circular"},
-        "training": {"steps": 3000, "log_level": -0.3, "log_spread": 1.6},
+        "network": {"width": 32, "factors": [1, 2], "stem": 2, "padding": "circular"},
+        "training": {"steps": 2000, "batch": 16, "log_level": -0.3, "log_spread": 1.6},
     },
 }
 

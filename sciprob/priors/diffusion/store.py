@@ -20,6 +20,7 @@ from sciprob.errors import ConfigError, DataError, ShapeError
 from sciprob.operators.algebra import Affine
 from sciprob.operators.base import ForwardOperator
 from sciprob.operators.linear import DiagonalMap
+from sciprob.priors.diffusion.gaussian import GaussianDenoiser
 from sciprob.priors.diffusion.preconditioning import GaussianPreconditioning, NetworkDenoiser, Preconditioning
 from sciprob.priors.diffusion.prior import DiffusionPrior
 from sciprob.priors.diffusion.recipes import Recipe, recipe_from
@@ -56,7 +57,8 @@ def new_denoiser(recipe: Recipe, statistics: FieldStatistics, generator: torch.G
     space = recipe.family.space
     network = initialise(UNet(space.shape, recipe.network), generator)
     if recipe.control_variate:
-        return NetworkDenoiser(space, network, GaussianPreconditioning(statistics.denoiser(space)))
+        gaussian = GaussianDenoiser(space, statistics.mean, statistics.spectrum)
+        return NetworkDenoiser(space, network, GaussianPreconditioning(gaussian))
     return NetworkDenoiser(space, network, Preconditioning(statistics.mean, statistics.std))
 
 
@@ -106,11 +108,7 @@ def save_diffusion_prior(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"network.{name}": weight.half() if half else weight.float() for name, weight in weights.items()}
-    tensors |= {
-        "mean": statistics.mean.float(),
-        "spread": statistics.spread.float(),
-        "spectrum": statistics.spectrum.float(),
-    }
+    tensors |= {name: tensor.float() for name, tensor in statistics.tensors().items()}
     file = path.with_suffix(".safetensors")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
     file.chmod(0o644)
@@ -154,8 +152,7 @@ def load_diffusion_prior(prior: str | Path, *, shape: tuple[int, ...] | None = N
             "problem's grid, or train one of that size with `sciprob train-prior`."
         )
         raise ShapeError(message)
-    mean, spread, spectrum = (tensors[name].double() for name in ("mean", "spread", "spectrum"))
-    statistics = FieldStatistics(mean, spread, spectrum, recipe.periodic)
+    statistics = FieldStatistics(**{name: t.double() for name, t in tensors.items() if "." not in name})
     denoiser = new_denoiser(recipe, statistics, torch.Generator())
     weights = {name.removeprefix("network."): t.float() for name, t in tensors.items() if name.startswith("network.")}
     try:
@@ -212,7 +209,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _read(file: PriorFile) -> tuple[Recipe, dict[str, Tensor]]:
-    keys = ("family", "network", "training", "control_variate", "draws")
+    keys = ("family", "network", "training", "control_variate", "draws", "low_modes")
     recipe = recipe_from({key: file.table[key] for key in keys if key in file.table}, file.path.name)
     path = file.path.parent / Path(str(file.table.get("tensors", ""))).name
     data = path.read_bytes() if path.is_file() else b""
