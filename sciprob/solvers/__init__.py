@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from sciprob.solvers.baselines.laplace import Laplace as Laplace
     from sciprob.solvers.baselines.nuts import NUTS as NUTS
     from sciprob.solvers.baselines.pcn import PCN as PCN
+    from sciprob.solvers.diffusion.daps import DAPS as DAPS
+    from sciprob.solvers.diffusion.dps import DPS as DPS
     from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble as DiffusionEnsemble
+    from sciprob.solvers.diffusion.pigdm import PiGDM as PiGDM
+    from sciprob.solvers.diffusion.red_diff import RedDiff as RedDiff
+    from sciprob.solvers.diffusion.split_gibbs import SplitGibbs as SplitGibbs
     from sciprob.solvers.fbm_vi.solver import FractionalVI as FractionalVI
     from sciprob.solvers.fbm_vi.video_solver import FractionalVideo as FractionalVideo
     from sciprob.solvers.kalman.solver import Kalman as Kalman
@@ -33,6 +38,11 @@ _MODULES = {
     "fbm-vi": ("sciprob.solvers.fbm_vi.solver", "FractionalVI"),
     "fbm-video": ("sciprob.solvers.fbm_vi.video_solver", "FractionalVideo"),
     "diffusion-ensemble": ("sciprob.solvers.diffusion.ensemble", "DiffusionEnsemble"),
+    "dps": ("sciprob.solvers.diffusion.dps", "DPS"),
+    "pigdm": ("sciprob.solvers.diffusion.pigdm", "PiGDM"),
+    "daps": ("sciprob.solvers.diffusion.daps", "DAPS"),
+    "split-gibbs": ("sciprob.solvers.diffusion.split_gibbs", "SplitGibbs"),
+    "red-diff": ("sciprob.solvers.diffusion.red_diff", "RedDiff"),
     "rgnp": ("sciprob.solvers.rgnp.solver", "RandomGridNeuralProcess"),
 }
 
