@@ -12,7 +12,12 @@ from torch import Tensor
 from sciprob.errors import ConfigError, DataError
 from sciprob.io.series import read_series
 from sciprob.problems.fractional_problem import path_problem
-from sciprob.problems.fractional_settings import DriftSettings, InitialSettings, ObservationSettings
+from sciprob.problems.fractional_settings import (
+    DiffusionSettings,
+    DriftSettings,
+    InitialSettings,
+    ObservationSettings,
+)
 from sciprob.problems.problem import Info, Problem
 from sciprob.problems.registry import register
 from sciprob.sde.hurst_curve import HurstFormula
@@ -38,6 +43,7 @@ class FractionalPath:
         noise: Type `I` (stationary increments) or `II` (Riemann-Liouville).
         scale: Factor of the noise.
         drift: b(x).
+        diffusion: s(x), which multiplies the noise.
         drift_on: `path` for dx = b(x) dt + scale dB; `noise` for b(x) dt added to the dW inside B (Volterra).
         initial: Law of x(0).
         final_time: End of the path; with a data file 0 means its last time.
@@ -62,6 +68,7 @@ class FractionalPath:
     noise: Kind = "I"
     scale: Quantity = 1.0
     drift: DriftSettings = field(default_factory=lambda: DriftSettings("none"))
+    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     drift_on: Literal["path", "noise"] = "path"
     initial: InitialSettings = field(default_factory=InitialSettings)
     final_time: float = 1.0
@@ -126,6 +133,7 @@ class FractionalPath:
         return PathModel(
             horizon=horizon,
             drift=self.drift.drift(),
+            diffusion=self.diffusion.diffusion(),
             hurst=HurstFormula(self.hurst) if isinstance(self.hurst, str) else self.hurst,
             hurst_knots=self.hurst_knots,
             hurst_truth=None if self.hurst_truth is None else HurstFormula(self.hurst_truth),

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sciprob.errors import ConfigError
 from sciprob.random import Streams
-from sciprob.sde.drifts import AffineDrift, DoubleWellDrift, Drift
+from sciprob.sde.diffusions import RootDiffusion
+from sciprob.sde.drifts import AffineDrift, DoubleWellDrift, Drift, NetworkDrift
 from sciprob.sde.quantities import Quantity, Unknown
 
 
@@ -19,24 +20,58 @@ class DriftSettings:
     """The drift b(x).
 
     Args:
-        kind: `none`; `affine`: reversion (level - x); `double-well`: strength x (1 - (x / width)^2).
+        kind: `none`; `affine`: reversion (level - x); `double-well`: strength x (1 - (x / width)^2); `network`: an
+            unknown smooth function, by a neural network.
         reversion: 1 / time.
         level: Where `affine` tends to.
-        strength: 1 / time.
+        strength: 1 / time; of a network the size of b that is expected.
         width: Distance of the wells from 0.
+        units: Hidden units of the network.
+        reach: Distance in x over which the network is expected to vary.
     """
 
-    kind: Literal["none", "affine", "double-well"]
+    kind: Literal["none", "affine", "double-well", "network"]
     reversion: Quantity = 0.0
     level: Quantity = 0.0
     strength: Quantity = 1.0
     width: Quantity = 1.0
+    units: int = 8
+    reach: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.strength, float)
+        if self.kind == "network" and not (known and self.strength > 0 and self.units >= 1 and self.reach > 0):  # type: ignore[operator]
+            message = (
+                "a network as drift needs positive numbers `units`, `reach` and `strength`, got "
+                f"{self.units}, {self.reach} and {self.strength}."
+            )
+            raise ConfigError(message)
 
     def drift(self) -> Drift:
         """The drift itself."""
+        if self.kind == "network":
+            assert isinstance(self.strength, float)
+            return NetworkDrift(self.units, self.reach, self.strength)
         if self.kind == "double-well":
             return DoubleWellDrift(self.strength, self.width)
         return AffineDrift() if self.kind == "none" else AffineDrift(self.reversion, self.level)
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """How the size of the noise depends on x: scale s(x) o dB, in Stratonovich's sense.
+
+    Args:
+        kind: `constant`: 1; `root`: sqrt(1 + (x / width)^2).
+        width: Of `root`.
+    """
+
+    kind: Literal["constant", "root"] = "constant"
+    width: Quantity = 1.0
+
+    def diffusion(self) -> RootDiffusion | None:
+        """The diffusion itself; None where it is constant."""
+        return RootDiffusion(self.width) if self.kind == "root" else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.random import randn
 from sciprob.sde.affine import AffineSDE
-from sciprob.sde.drifts import AffineDrift, Drift
+from sciprob.sde.diffusions import RootDiffusion
+from sciprob.sde.drifts import AffineDrift, Drift, NetworkDrift
 from sciprob.sde.gaussian_paths import MultifractionalPath, NoiseSeries
 from sciprob.sde.hurst_curve import HurstFormula, HurstKnots
 from sciprob.sde.parameters import Kind, Normalisation
@@ -21,7 +22,7 @@ from sciprob.sde.quantities import Quantity, Range, Unknown, check_range, from_r
 
 @dataclass(frozen=True)
 class PathModel:
-    r"""x on [0, horizon] and its errors: dx = b(x) dt + scale dB, x(0) ~ N(initial_mean, initial_std^2).
+    r"""x on [0, horizon] and its errors: dx = b(x) dt + scale s(x) o dB, x(0) ~ N(initial_mean, initial_std^2).
 
     With `observed = "increments"` x is the noise itself: x(t) = level + scale (B(t + step) - B(t)), and the initial law
     is that of the level.
@@ -42,6 +43,7 @@ class PathModel:
         noise_std: Standard deviation of the errors of the data where it is unknown; else None.
         drift_on: "path" for the equation above; "noise" for the drift inside the noise, the Volterra equation
             x(t) = x(0) + scale int_0^t K(t - r) (b(x(r)) dr + dW(r)) with the kernel K of B.
+        diffusion: s; None for 1.
 
     Raises:
         ConfigError: For numbers out of range, or combinations that do not exist.
@@ -61,6 +63,7 @@ class PathModel:
     step: float = 1.0
     noise_std: Unknown | None = None
     drift_on: Literal["path", "noise"] = "path"
+    diffusion: RootDiffusion | None = None
 
     def __post_init__(self) -> None:
         for name, inside in self._ranges().items():
@@ -77,6 +80,9 @@ class PathModel:
             raise ConfigError(message)
         if self.observed == "increments" and (self.kind != "I" or self.drift != AffineDrift()):
             message = 'increments are those of type I noise without a drift; leave `drift` out and set `noise = "I"`.'
+            raise ConfigError(message)
+        if self.diffusion is not None and (self.observed == "increments" or self.drift_on == "noise"):
+            message = 'a `diffusion` belongs to levels of a path with `drift_on = "path"`; leave it out.'
             raise ConfigError(message)
 
     @property
@@ -115,16 +121,21 @@ class PathModel:
 
     def start(self) -> Tensor:
         """Real variables at the starts of the search, `(size,)`, float64."""
-        return self._raw(lambda unknown: unknown.start)
+        start = self._centre()
+        if isinstance(self.drift, NetworkDrift):
+            at = self.labels.index("weights_0")
+            weights = self.drift.start()
+            start[at : at + len(weights)] = weights
+        return start
 
     def log_prior(self, raw: Tensor) -> Tensor:
         """Log density of the priors of `raw (*batch, size)`, up to a constant; flat ones count 0."""
         std = self._spreads().to(raw)
-        return -((raw - self.start().to(raw)) / std).square().sum(-1) / 2
+        return -((raw - self._centre().to(raw)) / std).square().sum(-1) / 2
 
     def truth(self, generator: torch.Generator) -> Tensor:
         """Real variables behind simulated data, `(size,)`: the truths, else a draw of the prior."""
-        start = self.start()
+        start = self._centre()
         spread = self._spreads()
         drawn = start + torch.where(spread.isinf(), torch.zeros_like(spread), spread) * randn(
             tuple(start.shape), start, generator
@@ -148,6 +159,8 @@ class PathModel:
     @property
     def gaussian(self) -> bool:
         """Whether paths are a Gaussian process."""
+        if self.diffusion is not None:
+            return False
         return self.drift == AffineDrift() or (self.drift.linear and not self.changing and self.drift_on == "path")
 
     def process(self, values: Mapping[str, Tensor]) -> AffineSDE | NoiseSeries | MultifractionalPath:
@@ -158,6 +171,7 @@ class PathModel:
         """
         if not self.gaussian:
             changing = " and a changing H" if self.changing else ""
+            changing += " and a diffusion that depends on x" if self.diffusion is not None else ""
             message = (
                 f"paths with a {type(self.drift).__name__}{changing} are no Gaussian process in closed form; "
                 "use a variational solver such as `fbm-vi`."
@@ -183,16 +197,25 @@ class PathModel:
         )
 
     def _ranges(self) -> dict[str, Range]:
-        ranges: dict[str, Range] = {"hurst": "unit", "scale": "positive", **self.drift.ranges, "noise_std": "positive"}
+        ranges: dict[str, Range] = {"hurst": "unit", "scale": "positive", **self.drift.ranges}
+        if self.diffusion is not None:
+            ranges["diffusion_width"] = "positive"
+        ranges["noise_std"] = "positive"
         return ranges
 
     def _quantity(self, name: str) -> Quantity | None:
+        if name == "diffusion_width":
+            return self.diffusion.width if self.diffusion is not None else None
         owner = self if name in ("hurst", "scale", "noise_std") else self.drift
         value = getattr(owner, name)
         return None if isinstance(value, HurstFormula) else value
 
     def _count(self, name: str) -> int:
-        return self.hurst_knots if name == "hurst" else 1
+        return self.hurst_knots if name == "hurst" else self.drift.vectors.get(name, 1)
+
+    def _centre(self) -> Tensor:
+        """Medians of the priors, `(size,)`, float64."""
+        return self._raw(lambda unknown: unknown.start)
 
     def _raw(self, number: Callable[[Unknown], float]) -> Tensor:
         parts = []

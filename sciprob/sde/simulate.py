@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sciprob.random import randn
 from sciprob.sde.affine import AffineSDE
+from sciprob.sde.diffusions import flow
 from sciprob.sde.drifts import AffineDrift
 from sciprob.sde.gaussian_paths import GaussianPath, MultifractionalPath
 from sciprob.sde.parameters import check_times, gamma_variance, variance_at_one
@@ -30,7 +31,7 @@ def simulate_path(
     """Draws of x at `times (n,)`, `(*shape, n)`, float64.
 
     Gaussian paths are drawn exactly; others by Euler steps of at most horizon / 1000 with exact noise, whose
-    error is O(step) for a smooth drift, since the noise is additive.
+    error is O(step) for a smooth drift where the noise is additive. A diffusion acts by its flow over each increment.
 
     Args:
         model: The equation.
@@ -94,9 +95,10 @@ def _euler(
     x = model.initial_mean + model.initial_std * randn(shape, noise, generator)
     if model.drift_on == "noise":
         return _volterra(model, values, fine, x, noise)[..., where]
-    path = [x]
+    path, diffusion = [x], None if model.diffusion is None else model.diffusion.at(values)
     for i, h in enumerate(fine.diff().tolist()):
-        x = x + h * model.drift(x, values) + values["scale"] * (noise[..., i + 1] - noise[..., i])
+        moved, push = h * model.drift(x, values), values["scale"] * (noise[..., i + 1] - noise[..., i])
+        x = moved + (x + push if diffusion is None else flow(diffusion, x, push))
         path.append(x)
     return torch.stack(path, dim=-1)[..., where]
 

@@ -98,6 +98,33 @@ class NetworkControl:
         return bias - shift.flatten() @ weight + torch.cat(waves, dim=-1) @ by_time, weight
 
 
+@dataclass(frozen=True)
+class BoundedControl:
+    """A control that sees x bent into `center` +- `reach`: a diffusion that grows with x throws single paths far out.
+
+    Args:
+        control: What gets the bent states.
+        center: `(D,)`.
+        reach: `(D,)`.
+    """
+
+    control: NetworkControl
+    center: Tensor
+    reach: Tensor
+
+    def along(self, times: Tensor) -> Sequence[Callable[[Tensor], Tensor]]:
+        """As `NetworkControl.along`."""
+        return [lambda z, inner=inner: inner(self._bent(z)) for inner in self.control.along(times)]  # type: ignore[misc]
+
+    def at_states(self, times: Tensor, states: Tensor) -> Tensor:
+        """As `NetworkControl.at_states`."""
+        return self.control.at_states(times, self._bent(states))
+
+    def _bent(self, z: Tensor) -> Tensor:
+        center, reach = self.center[:, None, None], self.reach[:, None, None]
+        return torch.cat([center + reach * torch.tanh((z[..., :1] - center) / reach), z[..., 1:]], dim=-1)
+
+
 def _flat(z: Tensor) -> Tensor:
     """`(D, P, s)` -> `(P, D s)`."""
     return z[0] if len(z) == 1 else z.transpose(0, 1).flatten(1)

@@ -8,15 +8,16 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from sciprob.solvers.fbm_vi.control import NetworkShape
+from sciprob.solvers.fbm_vi.control import BoundedControl, NetworkShape
 from sciprob.solvers.fbm_vi.guide import Guide, make_guide
 from sciprob.solvers.fbm_vi.linearise import Linearised, linearise, observable_moments
 from sciprob.solvers.fbm_vi.reference import Reference
-from sciprob.solvers.fbm_vi.simulate import draw_noise, simulate
+from sciprob.solvers.fbm_vi.simulate import Control, draw_noise, simulate
 from sciprob.solvers.fbm_vi.sites import Sites, merge_times
 from sciprob.solvers.fbm_vi.target import Numbers, PathTarget, Sample
 
 _SHARES = (1.0, 0.5, 0.25, 0.0)
+_REACH = 4.0  # deviations of x from its centre that a control tells apart where the diffusion grows with x
 _TRIAL = 256  # paths that choose between guides
 
 
@@ -84,12 +85,15 @@ class Guided:
         with torch.no_grad():
             found = linearise(drift, lambda part: self.target.reference(numbers, grid, part), sites)
             none = Linearised(torch.zeros_like(found.reversion), torch.zeros_like(found.intercept))
-            best, chosen = -torch.inf, 1.0 if share is None else share
+            diffusion = self.target.diffusion(numbers)
+            shares = _SHARES if diffusion is None else (0.0,)  # as `simulate` asks
+            best, chosen = -torch.inf, shares[0] if share is None else share
             seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator, device=grid.device))
-            for trial in _SHARES if share is None else ():
+            for trial in shares if share is None else ():
                 reference = self.target.reference(numbers, grid, none.towards(found, trial))
                 noise = draw_noise(reference, _TRIAL, torch.Generator(grid.device).manual_seed(seed))
-                paths = simulate(reference, make_guide(reference, sites), noise, drift=drift)
+                guide = make_guide(reference, sites)
+                paths = simulate(reference, guide, noise, drift=drift, diffusion=diffusion)
                 bound = float((paths.log_ratio + sites.log_density(paths.x)).mean())
                 if bound > best + 1e-6:
                     best, chosen = bound, trial
@@ -118,12 +122,17 @@ class Guided:
         network = self._network(guide)
         raw, shift, weights = vector.tensor_split([size, len(vector) - network.count])
         at = self._prepare(guide, raw, wanted)
+        numbers, diffusion = target.numbers(raw), target.diffusion(target.numbers(raw))
+        control: Control = network.at(weights)
+        if diffusion is not None:
+            control = BoundedControl(network.at(weights), guide.center, _REACH * guide.spread)
         drawn = simulate(
             at.reference,
             at.guide,
             draw_noise(at.reference, paths, generator),
-            drift=target.drift(target.numbers(raw)),
-            control=network.at(weights),
+            drift=target.drift(numbers),
+            diffusion=diffusion,
+            control=control,
             shift=shift.expand(1, -1),
         )
         return Sample(at.grid, drawn.x[..., 0], drawn.log_ratio + at.sites.log_density(drawn.x))

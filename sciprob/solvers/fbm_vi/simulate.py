@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sciprob.errors import ConfigError
 from sciprob.random import randn
+from sciprob.sde.diffusions import flow
 from sciprob.solvers.fbm_vi.guide import Guide
 from sciprob.solvers.fbm_vi.reference import Reference
 
@@ -95,7 +96,8 @@ def simulate(
         shift: Of the mean of the white initial state, `(D, r0)`.
         diffusion: s(x), `(P, D)` -> `(P, D)`, each entry of its own dimension; dx = b dt + s(x) o sigma dBhat in
             Stratonovich's sense, the limit of smooth noises. (Ito's form has no limit for H < 1/2 as rates are added.)
-            The noise acts through the flow of s over each increment. The guide takes s as 1.
+            The noise acts through the flow of s over each increment (its own method `flow` where s has one). The
+            guide takes s as 1.
 
     Raises:
         ConfigError: For a diffusion with a reference that has a reversion of its own.
@@ -154,15 +156,6 @@ def _march(
         states.append(z)
         inputs.append(given)
     return torch.stack(states), torch.stack(inputs) if inputs else z.new_zeros(0, *nothing.shape, 2)
-
-
-def flow(diffusion: Diffusion, x: Tensor, length: Tensor) -> Tensor:
-    """End of dx = s(x) d length from x, by the classical Runge-Kutta step: the exact noise part up to length^5."""
-    first = diffusion(x)
-    second = diffusion(x + length / 2 * first)
-    third = diffusion(x + length / 2 * second)
-    fourth = diffusion(x + length * third)
-    return x + length / 6 * (first + 2 * second + 2 * third + fourth)
 
 
 def _add_to_x(z: Tensor, amount: Tensor) -> Tensor:

@@ -17,17 +17,19 @@ from sciprob.posteriors.base import Posterior
 from sciprob.posteriors.ensemble import Ensemble
 from sciprob.problems.problem import Problem
 from sciprob.random import Streams
+from sciprob.sde.drifts import NetworkDrift
 from sciprob.sde.rates import rates_for_times
 from sciprob.solvers.base import Status
 from sciprob.solvers.checks import at_least
 from sciprob.solvers.fbm_vi.adam import Climb
 from sciprob.solvers.fbm_vi.guided import Guided, GuideState
 from sciprob.solvers.fbm_vi.matched import Matched
-from sciprob.solvers.fbm_vi.target import PathTarget
+from sciprob.solvers.fbm_vi.target import Numbers, PathTarget
 
 _BLOCK = 500  # paths drawn in one step
 _EXACT = 1e-3  # standard deviation of log weights below which there is nothing to train
 _AFRESH = 25  # steps after which a guide follows the numbers
+_CURVE = 41  # points of a drift that was learned
 _FEW = 50.0  # effective members below which an advice is given
 
 
@@ -153,7 +155,9 @@ class FractionalVI:
             if target.model.drift_on == "noise":  # the bound by quadrature has no error of the time step, paths have
                 found |= {"elbo": state.bound, "step_error": state.bound - found["mean_log_weight"]}
         numbers = target.numbers(state.climb.average[: target.model.size])
-        found |= {name: float(numbers[name]) for name in target.model.unknowns}
+        found |= {name: float(numbers[name]) for name in self._plain(target)}
+        if isinstance(target.model.drift, NetworkDrift) and len(state.members):
+            found["drift_curve"] = _drift_curve(target, numbers, state.members)
         found |= {"training_steps": state.climb.step, "ou_processes": len(target.rates)}
         found["training"] = "simulated" if target.model.drift_on == "path" else "simulation-free"
         if state.guide is not None:
@@ -231,7 +235,11 @@ class FractionalVI:
 
     def _unknown(self, target: PathTarget, vector: Tensor) -> dict[str, Tensor]:
         numbers = target.numbers(vector[: target.model.size])
-        return {name: numbers[name] for name in target.model.unknowns}
+        return {name: numbers[name] for name in self._plain(target)}
+
+    def _plain(self, target: PathTarget) -> list[str]:
+        """Names of unknown numbers, without vectors."""
+        return [name for name in target.model.unknowns if name not in target.model.drift.vectors]
 
     @torch.no_grad()
     def _draw(self, target: PathTarget, state: PathState, streams: Streams) -> PathState:
@@ -254,6 +262,14 @@ class FractionalVI:
         return replace(
             state, phase=phase, bound=bound, members=members, log_weights=log_weights, figures=state.figures | figures
         )
+
+
+def _drift_curve(target: PathTarget, numbers: Numbers, members: Tensor) -> list[list[float]]:
+    """Pairs of x and b(x) where the paths are: between their quantiles of 1 and 99 %."""
+    values = members.flatten()[:: max(1, members.numel() // 100_000)]
+    low, high = values.quantile(0.01), values.quantile(0.99)
+    x = low + (high - low) * torch.linspace(0, 1, _CURVE, dtype=values.dtype, device=values.device)
+    return torch.stack([x, target.model.drift(x, numbers)], dim=1).tolist()
 
 
 def _figures(log_weights: Tensor) -> dict[str, float]:

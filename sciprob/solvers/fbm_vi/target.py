@@ -14,7 +14,7 @@ from sciprob.sde.markov import MarkovNoise, markov_noise
 from sciprob.sde.path_model import PathModel
 from sciprob.solvers.fbm_vi.linearise import Linearised
 from sciprob.solvers.fbm_vi.reference import Reference, make_reference
-from sciprob.solvers.fbm_vi.simulate import Drift
+from sciprob.solvers.fbm_vi.simulate import Diffusion, Drift
 from sciprob.solvers.fbm_vi.sites import Sites
 
 Numbers = Mapping[str, Tensor]
@@ -84,6 +84,10 @@ class PathTarget:
     def drift(self, numbers: Numbers) -> Drift:
         """b(t, x)."""
         return lambda _, x: self.model.drift(x, numbers)
+
+    def diffusion(self, numbers: Numbers) -> Diffusion | None:
+        """s(x); None where it is 1."""
+        return None if self.model.diffusion is None else self.model.diffusion.at(numbers)
 
     def initial(self) -> dict[str, Tensor]:
         """Mean and deviation of x(0)."""
