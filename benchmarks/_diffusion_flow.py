@@ -1,0 +1,90 @@
+"""Initial vorticity of a stirred flow: learned prior against pCN at equal solver calls, and against DPS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from _diffusion_table import Table, cpu_time, mean
+from torch import Tensor
+
+import sciprob
+from sciprob.engines.spectral import Evolution, SpectralBasis
+from sciprob.engines.spectral.equations.navier_stokes_2d import NavierStokes2DSpectral
+from sciprob.metrics.scores import coverage, crps, relative_error
+from sciprob.priors.grid_matern import GridMatern
+from sciprob.problems.problem import Problem
+from sciprob.problems.registry import load_problem
+from sciprob.spaces import GridSpace
+
+NAME = "navier-stokes-initial-learned"
+# the data come from the same grid with half the step: the truth is a flow, not a draw of the network
+SAME_GRID = {"grid.data": 64, "step.data": 0.00625}
+GAUSSIAN = {"prior.kind": "gaussian", "prior.weights": ""}
+
+
+def fresh_flow(grid: GridSpace, seed: int, time: float = 6.0) -> Tensor:
+    """Vorticity of a flow that no prior was trained on, at a time when it has forgotten its start."""
+    equation = NavierStokes2DSpectral.kolmogorov(SpectralBasis(grid), viscosity=0.005, wavenumber=4, amplitude=1.0)
+    start = GridMatern(grid, std=2.0, length=1.0, smoothness=3.0, boundary="periodic")
+    initial = start.sample(generator=torch.Generator().manual_seed(10_000 + seed))
+    evolution = Evolution(equation, torch.tensor([time], dtype=torch.float64), step=0.0125, scheme="etdrk4")
+    with torch.no_grad():
+        flow: Tensor = evolution(initial - initial.mean())[0]
+    return flow
+
+
+def with_truth(problem: Problem, truth: Tensor, data: Tensor) -> Problem:
+    """The problem with this truth and these data."""
+    return replace(problem, truth=truth, data=data)
+
+
+def bench_flows(table: Table, flows: int, methods: dict[str, Callable[[], Any]], pcn: Callable[[int], Any]) -> None:
+    """All methods on the same flows; pCN, with a Gaussian prior, gets as many solver calls as the first method."""
+    case, scores = "initial vorticity", {}
+    for seed in range(flows):
+        learned = load_problem(NAME, SAME_GRID)
+        truth = fresh_flow(learned.operator.domain, seed)
+        _, fine = learned.simulator.model
+        noise = learned.likelihood.noise
+        with torch.no_grad():
+            data = noise.sample(fine(truth), generator=torch.Generator().manual_seed(seed))
+        learned = with_truth(learned, truth, data)
+        plain = with_truth(load_problem(NAME, SAME_GRID | GAUSSIAN), truth, data)
+        calls = 0
+        for method, make in methods.items():
+            solves = add_run(scores, method, learned, make(), seed)
+            calls = calls or solves
+        add_run(scores, "laplace, Gaussian prior", plain, "laplace", seed)
+        if calls:
+            add_run(scores, "pcn, Gaussian prior", plain, pcn(calls), seed)
+    for method, found in scores.items():
+        for key in found[0]:
+            unit = "s" if key == "cpu" else "1"
+            table.add(case, method, key, mean([row[key] for row in found if math.isfinite(row[key])]), unit)
+
+
+def add_run(scores: dict[str, list[dict[str, float]]], method: str, problem: Problem, solver: Any, seed: int) -> int:
+    """Error, CRPS, coverage and cost of one run; its solver calls, an adjoint counted as one."""
+    try:
+        with cpu_time() as watch:
+            posterior = sciprob.solve(problem, solver, seed=seed, progress=False, device="cpu")
+    except sciprob.errors.SciprobError as error:
+        print(f"  {method} failed: {error}")
+        return 0
+    assert problem.truth is not None
+    solves = posterior.meta.get("solves", {})
+    calls = sum(int(solves.get(kind, 0)) for kind in ("forward", "adjoint", "tangent"))
+    scores.setdefault(method, []).append(
+        {
+            "relative error": relative_error(posterior.mean, problem.truth),
+            "CRPS": float(crps(posterior, problem.truth).mean()),
+            "coverage 0.9": coverage(posterior, problem.truth, (0.9,))["0.9"],
+            "solver calls": float(calls),
+            "cpu": watch.seconds,
+        }
+    )
+    return calls

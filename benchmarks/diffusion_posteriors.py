@@ -1,0 +1,111 @@
+"""Posteriors with diffusion priors: closed forms, sampler orders, tomography, real scans, flows, speed.
+
+    python benchmarks/diffusion_posteriors.py [--part mixtures orders tomography htc2022 navier-stokes speed]
+                                              [--quick] [--json PATH]
+
+`mixtures`: nine Gaussian mixtures with known posteriors, 1024 particles and 200 network calls, sliced Wasserstein-2
+distance. `tomography`: phantoms of ellipses from 8, 16, 32 views and from 90, 60, 30 degrees. `htc2022`: the five
+published scans of the Helsinki Tomography Challenge at its seven levels (where the files are at hand). The others are
+named by what they measure. Times are CPU seconds of one thread. `--quick` takes a small part of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from _diffusion_flow import bench_flows
+from _diffusion_htc import GAUSSIAN, SCANS, bench_level, scans_folder
+from _diffusion_mixture_table import bench_mixtures
+from _diffusion_orders import bench_orders
+from _diffusion_speed import bench_speed
+from _diffusion_table import Table
+from _diffusion_tomography import LIMITED, SPARSE, bench_case
+
+from sciprob.solvers.baselines.laplace import Laplace
+from sciprob.solvers.baselines.pcn import PCN
+from sciprob.solvers.diffusion.dps import DPS
+from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
+from sciprob.solvers.diffusion.red_diff import RedDiff
+from sciprob.solvers.diffusion.split_gibbs import SplitGibbs
+
+PARTS = ("mixtures", "orders", "tomography", "htc2022", "navier-stokes", "speed")
+
+
+def part_mixtures(table: Table, quick: bool) -> None:
+    bench_mixtures(table, particles=256 if quick else 1024, steps=50 if quick else 200)
+
+
+def part_orders(table: Table, _quick: bool) -> None:
+    bench_orders(table)
+
+
+def part_tomography(table: Table, quick: bool) -> None:
+    """Every method gets about the same number of network evaluations: members times steps."""
+    members, steps = (8, 20) if quick else (32, 60)
+    methods: dict[str, Callable[[], Any]] = {
+        "diffusion-ensemble": lambda: DiffusionEnsemble(particles=members, steps=steps),
+        "dps": lambda: DPS(samples=members, steps=steps),
+        "red-diff": lambda: RedDiff(samples=members, steps=steps),
+        "split-gibbs": lambda: SplitGibbs(
+            chains=members, samples=2, burn_in=8, prior_calls=steps // 10, rho_max=2.0, decay=0.7
+        ),
+    }
+    cases = {**SPARSE, **LIMITED}
+    for case, (name, settings) in list(cases.items())[:: 3 if quick else 1]:
+        bench_case(table, case, name, settings, methods, phantoms=1 if quick else 3)
+
+
+def htc_solver() -> SplitGibbs:
+    """Chains rather than weights: thousands of data leave no ensemble of affordable size its weights."""
+    return SplitGibbs(chains=12, samples=4, burn_in=20, rho_max=5.0, decay=0.8, rho_min=0.15, prior_calls=6)
+
+
+def part_htc2022(table: Table, quick: bool) -> None:
+    if not (scans_folder() / "htc2022_ta_full.mat").is_file():
+        print("  the scans are not at hand; set SCIPROB_DATA to their folder")
+        return
+    methods = {
+        "laplace, Gaussian latent field": ("tomography-htc2022", GAUSSIAN, Laplace),
+        "learned prior": ("tomography-htc2022-learned", {}, htc_solver),
+    }
+    for level in (7,) if quick else range(1, 8):
+        bench_level(table, level, SCANS[:1] if quick else SCANS, methods)
+
+
+def part_navier_stokes(table: Table, quick: bool) -> None:
+    members, steps = (8, 10) if quick else (32, 60)
+    methods: dict[str, Callable[[], Any]] = {
+        "diffusion-ensemble": lambda: DiffusionEnsemble(particles=members, steps=steps),
+        "dps": lambda: DPS(samples=members, steps=steps),
+    }
+
+    def pcn(calls: int) -> PCN:
+        return PCN(samples=max(calls // 2, 8), burn_in=max(calls // 2, 8))
+
+    bench_flows(table, 1 if quick else 3, methods, pcn)
+
+
+def part_speed(table: Table, quick: bool) -> None:
+    bench_speed(table, quick)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table()
+    for part in arguments.part:
+        globals()[f"part_{part.replace('-', '_')}"](table, arguments.quick)
+        if arguments.json:
+            table.write(arguments.json)
+
+
+if __name__ == "__main__":
+    main()
