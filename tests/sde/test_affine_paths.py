@@ -101,7 +101,7 @@ def test_transitions_compose_for_extreme_rates():
 def test_filter_and_smoother_are_dense_conditioning(kind, h):
     """The dense covariance of the approximation knows nothing of states: evidence, mean and deviation to 1e-8."""
     times, values = irregular(40)
-    # from where the kind remembers: slower processes of type II have weights of 2000 that cancel in the dense covariance
+    # from where the kind remembers: slower ones of type II have weights of 2000 that cancel in the dense covariance
     rates = geometric_rates(1e-3 if kind == "I" else 0.1, 1e3, 7)
     sde = AffineSDE(h, scale=1.3, intercept=0.4, initial_mean=0.2, initial_std=0.7, kind=kind)
     std = 0.1 + 0.2 * torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
