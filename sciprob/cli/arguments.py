@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         _doctor,
         _solve,
         _fit,
+        _train_prior,
         _resume,
         _compare,
         _calibrate,
@@ -102,6 +103,30 @@ def _fit(commands: Any) -> None:
     command.add_argument("--solver", metavar="NAME", help="method (default: the family's own choice)")
     command.add_argument("--out", metavar="DIR", type=Path, help="folder for the trained map and checkpoints")
     command.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
+    _running(command)
+
+
+def _train_prior(commands: Any) -> None:
+    text = "train a diffusion prior on a family of fields, for all problems with such a prior"
+    example = (
+        "sciprob train-prior ellipses --budget 20m --out ellipses-prior\n  sciprob train-prior --resume ellipses-prior"
+    )
+    command = _command(commands, "train-prior", "priors:run_train_prior", text, example)
+    command.add_argument("name", metavar="NAME", nargs="?", help="family and recipe (see `sciprob list`)")
+    command.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="change a setting, such as family.pixels, network.width or training.steps; may be repeated",
+    )
+    command.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder for prior and checkpoints (default: NAME-prior)"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace a training that is already in DIR")
+    command.add_argument("--resume", metavar="DIR", type=Path, help="go on with a training that was stopped or killed")
+    command.add_argument("--devices", metavar="N", type=int, default=1, help="CUDA devices to train on (default: 1)")
     _running(command)
 
 

@@ -16,7 +16,7 @@ from sciprob.problems.registry import WORDS, available, find, is_family, kind_cl
 
 
 def run_list(_: argparse.Namespace) -> int:
-    """Print problems, families of problems and solvers."""
+    """Print problems, families of problems, solvers and trained priors."""
     from sciprob.solvers import SOLVERS
 
     files = available()
@@ -28,8 +28,19 @@ def run_list(_: argparse.Namespace) -> int:
         write(table(families))
     write("\nsolvers")
     write(table([(name, _summary(cls)) for name, cls in SOLVERS.items()]))
+    write("\ntrained priors (sciprob train-prior trains more)")
+    write(table(_priors()))
     write("\n`sciprob show NAME` shows a problem, a family or a solver with all its settings.")
     return 0
+
+
+def _priors() -> list[tuple[str, str]]:
+    """Trained priors by name, and recipes that wait for training."""
+    from sciprob.priors.diffusion.recipes import recipe_names
+    from sciprob.priors.diffusion.store import available_priors
+
+    trained = {file.name: f"{file.title}, {' x '.join(map(str, file.table['shape']))}" for file in available_priors()}
+    return list(({name: "(to be trained)" for name in recipe_names()} | trained).items())
 
 
 def run_show(args: argparse.Namespace) -> int:

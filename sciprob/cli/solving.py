@@ -88,15 +88,20 @@ def run_solve(args: argparse.Namespace) -> int:
 
 
 def run_resume(args: argparse.Namespace) -> int:
-    """Continue a run, or training on a family, and print the closing table."""
+    """Continue a run, training on a family, or training of a prior, and print the closing table."""
     from sciprob.cli.fitting import close_fit
     from sciprob.solvers.driver import resume
     from sciprob.solvers.fitting import is_fit, resume_fit
     from sciprob.solvers.runfolder import RunFolder
 
-    if is_fit(read_toml(RunFolder.open(args.folder).config)):
+    config = read_toml(RunFolder.open(args.folder).config)
+    if is_fit(config):
         return close_fit(resume_fit(args.folder, budget=args.budget, progress=not args.quiet), args.folder)
+    if "prior" in config:
+        from sciprob.cli.priors import close_training
+        from sciprob.solvers.prior_training import resume_prior
 
+        return close_training(resume_prior(args.folder, budget=args.budget, progress=not args.quiet), args.folder)
     return close(resume(args.folder, budget=args.budget, progress=not args.quiet), args.folder)
 
 

@@ -130,7 +130,7 @@ def resume_prior(
 
 def is_prior_training(config: Mapping[str, Any]) -> bool:
     """Whether a `config.toml` is that of a training."""
-    return "prior" in config and "problem" not in config
+    return "prior" in config
 
 
 def _launch(
