@@ -36,6 +36,10 @@ class PointObservation(LinearMap):
         self.register_buffer("index", index)
         self.register_buffer("weights", weights)
 
+    def at(self, points: Tensor) -> PointObservation:
+        """The same field at other points."""
+        return PointObservation(self.domain, points)
+
     def _apply_batched(self, m: Any) -> Any:
         return (m.flatten(1)[:, self.index] * self.weights.to(m.dtype)).sum(-1)
 

@@ -44,6 +44,11 @@ class SpectralObservation(LinearMap):
         super().__init__(domain, codomain)
         self._register(matrices)
         self.grid = grid
+        self.boundary = boundary
+
+    def at(self, points: Tensor) -> SpectralObservation:
+        """The same field at other points."""
+        return SpectralObservation(self.domain, self.grid, points, self.boundary)
 
     def _register(self, matrices: list[Tensor]) -> None:
         for i, matrix in enumerate(matrices):
