@@ -14,6 +14,7 @@ from sciprob.problems.family_domain import Domain
 
 SIGMA, COUNT = 0.01, 30
 REFERENCES = {"poisson": poisson_posterior, "burgers": burgers_posterior}
+COMPARED = ("30 points", "30 clustered", "30 on one side")  # with reference posteriors, where there are any
 DESIGNS = ("1 point", "3 points", "300 points", "5000 points", "30 clustered", "30 on one side")
 FLOWS = (
     "30 points",
@@ -54,13 +55,13 @@ def amortised_posterior(
     return Marginals.of(found.samples, found.weights)
 
 
-def posterior_scores(name: str, case: Case, model: Any, sets: int) -> dict[str, float]:
-    """Distances between the amortised and the reference posterior over several data sets."""
+def posterior_scores(name: str, case: Case, model: Any, sets: int, design: str) -> dict[str, float]:
+    """Distances between the amortised and the reference posterior over several data sets of a design."""
     reference = REFERENCES[name]
     off, ratio, inside, inside_reference = [], [], [], []
     for seed in range(sets):
         generator = torch.Generator().manual_seed(100 + seed)
-        x = case.family.domain.sample(COUNT, generator)
+        x = places(case.family.domain, design, generator)
         z, w, y = data(case, x, generator)
         exact = reference(case.family.unknown, x, y[:, 0], SIGMA, float(w))
         found = amortised_posterior(model, x, y, w, generator)

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from _rgnp_cases import CASES, Case, calibration_scores, errors, outside, summary
 from _rgnp_deepxde import VERSION as DEEPXDE
-from _rgnp_inverse import DESIGNS, FLOWS, REFERENCES, design_scores, posterior_scores
+from _rgnp_inverse import COMPARED, DESIGNS, FLOWS, REFERENCES, design_scores, posterior_scores
 from _rgnp_methods import train_ours, train_peer, train_published
 from _rgnp_surrogate import surrogate_scores
 
@@ -125,9 +125,9 @@ def bench_calibration(table: Table, name: str, case: Case, trained: Amortised) -
 def bench_inverse(table: Table, name: str, case: Case, model: Any, sets: int) -> None:
     """Posteriors of z from noisy values: beside reference posteriors, for other designs, by other solvers."""
     label = f"{name} inverse"
-    if name in REFERENCES:
-        for metric, value in posterior_scores(name, case, model, sets).items():
-            table.add(label, "sciprob", metric, value)
+    for design in COMPARED if name in REFERENCES else ():
+        for metric, value in posterior_scores(name, case, model, sets, design).items():
+            table.add(label, "sciprob", f"{design}: {metric}", value)
     for design in DESIGNS if name in REFERENCES else FLOWS:
         some = math.ceil(sets / 3) if design == "5000 points" else sets
         for metric, value in design_scores(case, model, design, some).items():
