@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sciprob.solvers.diffusion.pigdm import PiGDM as PiGDM
     from sciprob.solvers.diffusion.red_diff import RedDiff as RedDiff
     from sciprob.solvers.diffusion.split_gibbs import SplitGibbs as SplitGibbs
+    from sciprob.solvers.diffusion.tds import TwistedDiffusion as TwistedDiffusion
     from sciprob.solvers.fbm_vi.solver import FractionalVI as FractionalVI
     from sciprob.solvers.fbm_vi.video_solver import FractionalVideo as FractionalVideo
     from sciprob.solvers.kalman.solver import Kalman as Kalman
@@ -43,6 +44,7 @@ _MODULES = {
     "daps": ("sciprob.solvers.diffusion.daps", "DAPS"),
     "split-gibbs": ("sciprob.solvers.diffusion.split_gibbs", "SplitGibbs"),
     "red-diff": ("sciprob.solvers.diffusion.red_diff", "RedDiff"),
+    "tds": ("sciprob.solvers.diffusion.tds", "TwistedDiffusion"),
     "rgnp": ("sciprob.solvers.rgnp.solver", "RandomGridNeuralProcess"),
 }
 

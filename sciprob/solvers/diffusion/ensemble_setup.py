@@ -14,7 +14,7 @@ from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.operators.base import Capability
 from sciprob.problems.problem import Problem
 from sciprob.solvers.diffusion.correctors import LangevinCorrector
-from sciprob.solvers.diffusion.denoised import DenoisedMove
+from sciprob.solvers.diffusion.denoised import DenoisedMove, TwistedMove
 from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.diffusion.level_step import Correct
 from sciprob.solvers.diffusion.linear_algebra import LinearData, linear_data
@@ -36,11 +36,11 @@ class EnsembleMethod:
 
     move: str
     twist: str
-    kappa: float | None
-    gamma: float
-    correctors: int
-    corrector: str
-    corrector_step: float
+    kappa: float | None = None
+    gamma: float = 1.0
+    correctors: int = 0
+    corrector: str = "renoising"
+    corrector_step: float = 0.4
 
     def __post_init__(self) -> None:
         if self.move in ("conditioned", "denoised") and self.twist in _TEMPERED:
@@ -115,6 +115,8 @@ class EnsembleSetup:
             return ConditionedMove(denoiser, self.surrogate(point))
         if kind == "denoised":
             return DenoisedMove(denoiser, self.surrogate(point), self.problem.residual)
+        if kind == "twisted":
+            return self._twisted()
         if kind == "flow":
             return FlowMove(denoiser, self.twist(point))
         return ContinuousMove(denoiser, self.twist(point), self.method.kappa)
@@ -125,7 +127,7 @@ class EnsembleSetup:
         if kind not in _TEMPERED:
             return SurrogateTwist(self.surrogate(point))
         temperings = {
-            "isotropic": Tempering.inflation(self.method.gamma),
+            "isotropic": Tempering.inflation(self.method.gamma * self.linear(point).norm()),
             "linear": Tempering.linear(self.problem.prior.sigma_max),
             "constant": Tempering.constant(),
         }
@@ -149,7 +151,7 @@ class EnsembleSetup:
         """Particles at the variance v: from the tilted Gaussian exactly where the twist is the surrogate's."""
         method, sets = self.method, self.problem.sets
         surrogate = self.surrogate(point)
-        if method.move == "denoised" or method.twist in _TEMPERED:
+        if method.move in ("denoised", "twisted") or method.twist in _TEMPERED:
             like = surrogate.data.target.new_zeros(*sets, count, *self.problem.latent.shape)
             z = surrogate.marginal(like, v, generator)
             seen = self.move(point).look(z, v)
@@ -158,6 +160,18 @@ class EnsembleSetup:
             return Particles(z, -value, particles.log_evidence, particles.ancestors, v, seen)
         z, evidence = surrogate.start(sets, count, v, generator)
         return Particles.first(z, evidence, v)
+
+    def _twisted(self) -> TwistedMove:
+        latent = self.problem
+        if self.method.twist == "constant":
+            return TwistedMove(latent.denoiser, lambda r, _: r, lambda _: 0.0, latent.residual_and_pullback)
+        data = self.linear(None)
+        return TwistedMove(
+            latent.denoiser,
+            lambda r, v: data.solve(r, v / (1 + v)),
+            lambda v: data.log_det(v / (1 + v)),
+            latent.residual_and_pullback,
+        )
 
     def _new_surrogate(self, data: LinearData) -> Surrogate:
         zero = data.target.new_zeros(data.shape)
@@ -174,6 +188,8 @@ def _check_nonlinear(name: str, method: EnsembleMethod) -> None:
     words = None
     if method.move == "conditioned":
         words = 'the move "conditioned" is for linear ones; use `move="denoised"`, or leave it at "auto"'
+    elif method.move == "twisted" and method.twist != "constant":
+        words = 'inflated variances are for linear ones; set `variance="noise"`'
     elif method.move != "denoised" and method.twist not in _TEMPERED:
         words = f'the twist "{method.twist}" is for linear ones here; use `twist="isotropic"`'
     elif method.move == "continuous" and method.kappa != 0.5:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 KAPPA_LIMIT = 1.5
+_ROUND_OFF = 1e-24  # relative variance of a constant in float64
 
 
 def rates(score_along: Tensor, square: Tensor, laplacian: Tensor | float, time_slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,5 +43,6 @@ def adaptive_kappa(log_weights: Tensor, fixed: Tensor, slope: Tensor) -> Tensor:
     centred = slope - (w * slope).sum(-1, keepdim=True)
     covariance = (w * centred * fixed).sum(-1, keepdim=True)
     variance = (w * centred.square()).sum(-1, keepdim=True)
-    kappa = torch.where(variance > 0, -covariance / variance, 1.0)
+    size = (w * slope.square()).sum(-1, keepdim=True)
+    kappa = torch.where(variance > _ROUND_OFF * size, -covariance / variance, 1.0)
     return kappa.nan_to_num(1.0).clamp(0.0, KAPPA_LIMIT)

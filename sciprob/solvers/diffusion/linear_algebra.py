@@ -79,6 +79,10 @@ class LinearData(abc.ABC):
     def noise(self, like: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
         """Draws of N(0, P) for the same P, shaped as `like`."""
 
+    @abc.abstractmethod
+    def norm(self) -> float:
+        """Largest singular value of A."""
+
     def condition(
         self, z: Tensor, v: float, g: float, generator: torch.Generator, residual: Tensor | None = None
     ) -> Tensor:
@@ -165,6 +169,10 @@ class SpectralData(LinearData):
         """Exact."""
         return float(self._informed(g).sum())
 
+    def norm(self) -> float:
+        """Exact."""
+        return float(self.values[0])
+
     def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
         """Diagonal in V."""
         change = 1 / (1 / v + self._informed(g)) - v
@@ -221,6 +229,13 @@ class IterativeData(LinearData):
     def trace(self, g: float) -> float:
         """Left out."""
         return 0.0
+
+    def norm(self) -> float:
+        """By 30 power iterations."""
+        x = torch.ones(self.shape, dtype=self.target.dtype, device=self.target.device)
+        for _ in range(30):
+            x = self.adjoint(self.forward(x / x.norm()))
+        return math.sqrt(float(x.norm()))
 
     def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
         """P x = v x - v^2 A^T (I + (g + v) A A^T)^{-1} A x."""

@@ -98,7 +98,10 @@ class Tempering:
 
     @classmethod
     def inflation(cls, gamma: float) -> Tempering:
-        """H = 1 / (1 + gamma^2 v): noise of variance gamma^2 v on every datum, in units of its own."""
+        """H = 1 / (1 + gamma^2 v): noise of variance gamma^2 v on every datum, in units of its own.
+
+        Euler steps are stable where gamma is at least about the largest singular value of the operator.
+        """
         return cls(lambda v: 1 / (1 + gamma**2 * v), lambda v: -(gamma**2) / (1 + gamma**2 * v) ** 2)
 
 
