@@ -97,6 +97,29 @@ def test_beyond_the_frames_seen_nothing_is_controlled():
     assert bool((together[:2] != 0).all())
 
 
+def test_sites_context_and_likelihood_are_those_of_the_frames():
+    model = make_model()
+    vector, videos = (
+        random_vector(model, trained=False),
+        torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=generator(12)),
+    )
+    offset = model.size
+    for name, size in model.networks._sizes():
+        if name == "encoder.sites.bias":
+            vector[offset + 2 : offset + 4] += 18.0  # log precisions of the sites
+        offset += math.prod(size)
+    context, values, _ = model.networks.encode(vector[model.size :], videos)
+    drawn = model.draw(vector, videos, 3, generator(13))
+    assert drawn.x.shape == (3, 2, 5, 2)
+    torch.testing.assert_close(drawn.x[:, :, :3], values.expand(3, -1, -1, -1), rtol=0, atol=2e-3)
+    along = model._along(context)
+    torch.testing.assert_close(along[:: model.substeps], context[:, :2].transpose(0, 1))
+    torch.testing.assert_close(along[1], (context[:, 0] + context[:, 1]) / 2)
+    errors = torch.distributions.Normal(model.frames(vector, drawn.x[:, :, :3]), model.std)
+    by_hand = errors.log_prob(videos.expand(3, -1, -1, -1, -1)).sum((-3, -2, -1))
+    torch.testing.assert_close(model.log_likelihood(vector, videos, drawn.x), by_hand)
+
+
 def test_videos_of_a_batch_do_not_see_each_other():
     model = make_model()
     vector, videos = random_vector(model), torch.rand(2, 5, 8, 8, dtype=torch.float64, generator=generator(10))
