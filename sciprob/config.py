@@ -85,12 +85,15 @@ def override(table: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def dotted_keys(cls: type, prefix: str = "") -> list[str]:
-    """All keys that can be set, those of nested dataclasses as `table.key`."""
+    """All keys that can be set, those of nested dataclasses as `table.key`; of a number or a table both."""
     hints, keys = typing.get_type_hints(cls), []
     for field in _init_fields(cls):
-        nested = [kind for kind in _members(hints[field.name]) if dataclasses.is_dataclass(kind)]
+        members = _members(hints[field.name])
+        nested = [kind for kind in members if dataclasses.is_dataclass(kind)]
         inner = [key for kind in nested for key in dotted_keys(cast(type, kind), f"{prefix}{field.name}.")]
-        keys += inner or [prefix + field.name]
+        if not inner or any(kind is not type(None) and kind not in nested for kind in members):
+            keys.append(prefix + field.name)
+        keys += inner
     return list(dict.fromkeys(keys))
 
 

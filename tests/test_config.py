@@ -162,6 +162,14 @@ def test_text_that_is_no_integer(text: str) -> None:
 def test_dotted_keys_and_type_names() -> None:
     keys = dotted_keys(Settings)
     assert keys[:4] == ["n", "prior.length", "prior.std", "step"]
+
+    @dataclass(frozen=True)
+    class Number:
+        """A number that may be a table."""
+
+        value: float | Prior = 1.0
+
+    assert dotted_keys(Number) == ["value", "value.length", "value.std"]
     kinds = {f.name: f.type for f in dataclasses.fields(Settings)}
     assert type_name(kinds["level"]) == "float or none"
     assert type_name(kinds["source"]) == "float or text"
