@@ -35,7 +35,7 @@ class DiffusionEnsemble(ParticleSolver):
     (1 - sigma / sigma_max) and `constant`. The last two are unstable at large noise levels; they are for comparison.
 
     Args:
-        particles, steps, threshold, tempering, sigma_max, sigma_min, noise_level, direct_limit, corrections,
+        particles, steps, weights, threshold, tempering, sigma_max, sigma_min, noise_level, direct_limit, corrections,
             correction_sigma: As of `ParticleSolver`; a level takes one network call (two for `flow`) and one for
             each corrector step.
         move: How particles step.

@@ -134,18 +134,25 @@ class EnsembleSetup:
         trace = self.linear(None).trace(0.0) if self.problem.linear else math.nan
         return TemperedTwist(self.problem, temperings[kind], trace)
 
-    def corrector(self, point: Tensor | None) -> Correct | None:
-        """Steps at every level, or none."""
+    @property
+    def correctable(self) -> bool:
+        """Whether correctors leave the target of the move unchanged."""
+        moves = ("conditioned", "continuous", "flow")
+        return self.problem.linear and self.method.move in moves and self.method.twist not in _TEMPERED
+
+    def corrector(self, point: Tensor | None, least: int = 0) -> Correct | None:
+        """Steps at every level, at least so many, or none."""
         method, denoiser = self.method, self.problem.denoiser
-        if not method.correctors:
+        count = max(least, method.correctors)
+        if count == 0:
             return None
         if method.corrector == "renoising":
             share = 1 - method.corrector_step
-            return RenoisingCorrector(denoiser, self.surrogate(point), method.correctors, share).apply
+            return RenoisingCorrector(denoiser, self.surrogate(point), count, share).apply
         surrogate = self.surrogate(point)
         variance = surrogate.variance if isinstance(surrogate, IsotropicSurrogate) else 1.0
         twist, data = self.twist(point), self.linear(point)
-        return LangevinCorrector(denoiser, twist, data, method.correctors, method.corrector_step, variance).apply
+        return LangevinCorrector(denoiser, twist, data, count, method.corrector_step, variance).apply
 
     def start(self, count: int, v: float, point: Tensor | None, generator: torch.Generator) -> Particles:
         """Particles at the variance v: from the tilted Gaussian exactly where the twist is the surrogate's."""

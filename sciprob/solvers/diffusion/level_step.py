@@ -1,4 +1,4 @@
-"""One noise level of a weighted ensemble: move, weigh, resample, correct; and the choice of the next level."""
+"""One noise level of a weighted ensemble: move and weigh; and the choice of the next level."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sciprob.errors import NonFiniteError
 from sciprob.solvers.diffusion.moves import Move, Prepared
-from sciprob.solvers.diffusion.particles import Particles, resample
-from sciprob.solvers.diffusion.resampling import conditional_effective_size
+from sciprob.solvers.diffusion.particles import Particles
+from sciprob.solvers.diffusion.resampling import conditional_effective_size, effective_size
 
 Correct = Callable[[Tensor, float, torch.Generator], Tensor]
 Choose = Callable[[Prepared, Particles], float]
@@ -24,14 +24,14 @@ class LevelFigures:
 
     Attributes:
         sigma: The level.
-        ess: Smallest effective sample size of the sets over N, before resampling.
-        resampled: Whether a set was resampled.
+        ess: Smallest effective sample size of the sets over N.
+        level_ess: The same of the weights of this level alone.
         kappa: Strength of guidance, None where the move has none.
     """
 
     sigma: float
     ess: float
-    resampled: bool
+    level_ess: float
     kappa: float | None
 
 
@@ -40,19 +40,14 @@ def advance(
     move: Move,
     choose: Choose,
     generator: torch.Generator,
-    *,
-    threshold: float,
-    correct: Correct | None = None,
 ) -> tuple[Particles, LevelFigures]:
-    """One level.
+    """One level: move and weigh.
 
     Args:
         particles: At the present level.
         move: How to step.
         choose: The next variance, from what is prepared at this one.
         generator: Randomness.
-        threshold: Sets with an effective sample size below this share of N are resampled; 0 never resamples.
-        correct: Steps that leave the law at the new level unchanged.
 
     Raises:
         NonFiniteError: If all particles of a set have become infinite or NaN.
@@ -72,11 +67,9 @@ def advance(
     # the dead have no weight, but their numbers would still reach the network
     z = torch.where(alive.reshape(*alive.shape, *(1,) * (z.ndim - axes)), z, 0.0)
     particles = replace(particles, z=z, log_weights=log_weights, v=after, seen=seen)
-    ess = particles.ess
-    particles, resampled = resample(particles, threshold, generator)
-    if correct is not None and after > 0:
-        particles = replace(particles, z=correct(particles.z, after, generator))
-    return particles, LevelFigures(math.sqrt(after), ess, resampled, prepared.kappa)
+    own = torch.where(alive, increments, -math.inf)
+    level_ess = float(effective_size(own).min()) / own.shape[-1]
+    return particles, LevelFigures(math.sqrt(after), particles.ess, level_ess, prepared.kappa)
 
 
 def tempered_level(prepared: Prepared, particles: Particles, farthest: float, target: float) -> float:

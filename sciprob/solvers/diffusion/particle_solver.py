@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from sciprob.priors.diffusion.levels import karras_levels
 from sciprob.problems.problem import Problem
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
-from sciprob.solvers.checks import at_least, between
+from sciprob.solvers.checks import at_least, between, one_of
 from sciprob.solvers.diffusion.correction import Chains, MetropolisCorrection
 from sciprob.solvers.diffusion.ensemble_setup import EnsembleMethod, EnsembleSetup, ensemble_setup
 from sciprob.solvers.diffusion.level_step import advance, tempered_level
@@ -30,6 +30,7 @@ from sciprob.solvers.diffusion.particles import Particles, resample
 _DEGENERATE = 0.02  # share of effective particles below which an ensemble says that it failed
 _BLOCK = 10  # corrections in one step
 _KEPT = 16  # draws of each chain
+_HOPELESS = 0.1  # effective share that one level may leave before the weights are given up
 _RELINEARISE = 0.5  # share of the level at which a nonlinear operator was linearised
 
 
@@ -43,6 +44,7 @@ class ParticleState:
         point: Where a nonlinear operator is linearised.
         point_sigma: Noise level at which that was chosen.
         history: By level: sigma, ess, resampled, kappa.
+        equal_from: Level from which on the particles have had equal weights, None if they have not.
         chains: Of the final correction.
         network_calls: Batched calls of the network.
     """
@@ -52,6 +54,7 @@ class ParticleState:
     point: Tensor | None = None
     point_sigma: float = 0.0
     history: dict[str, list[float]] = field(default_factory=dict)
+    equal_from: float | None = None
     chains: Chains | None = None
     network_calls: int = 0
     figures: dict[str, float] = field(default_factory=dict)
@@ -64,6 +67,11 @@ class ParticleSolver:
     Args:
         particles: N.
         steps: Levels of the grid.
+        weights: `path`: particles carry the weights of their moves and are resampled. `equal`: all keep equal weights
+            and none is resampled, for images and other data of many numbers, where path weights leave a handful of
+            particles whatever their number; what the moves do not account for is then left to correctors. `auto`:
+            path weights up to the first level whose own weights leave less than a tenth of the particles, from there
+            on equal weights and at least one corrector step; for operators and twists without correctors, path weights.
         threshold: Effective share of particles below which they are resampled.
         tempering: Conditional effective share that every level must keep, by levels between those of the grid;
             0 keeps to the grid.
@@ -81,6 +89,7 @@ class ParticleSolver:
 
     particles: int = 256
     steps: int = 100
+    weights: Literal["auto", "path", "equal"] = "auto"
     threshold: float = 0.5
     tempering: float = 0.0
     sigma_max: float | None = None
@@ -95,6 +104,7 @@ class ParticleSolver:
     citations: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
+        one_of(self, "weights", ("auto", "path", "equal"))
         at_least(self, 2, "particles", "steps")
         at_least(self, 0, "threshold", "direct_limit", "corrections")
         between(self, -1e-12, 1, "tempering")
@@ -121,7 +131,8 @@ class ParticleSolver:
         before = setup.problem.denoiser.calls
         particles = setup.start(self.particles, v, point, streams["start"])
         calls = setup.problem.denoiser.calls - before
-        return ParticleState(particles, point=point, point_sigma=math.sqrt(v), network_calls=calls)
+        start = math.sqrt(v) if self.weights == "equal" else None
+        return ParticleState(particles, point=point, point_sigma=math.sqrt(v), equal_from=start, network_calls=calls)
 
     def step(
         self, problem: Problem, state: ParticleState, streams: Streams
@@ -136,20 +147,24 @@ class ParticleSolver:
         def choose(prepared: Prepared, particles: Particles) -> float:
             return tempered_level(prepared, particles, farthest, self.tempering) if self.tempering > 0 else farthest
 
-        particles, figures = advance(
-            state.particles,
-            setup.move(state.point),
-            choose,
-            streams["moves"],
-            threshold=self.threshold,
-            correct=setup.corrector(state.point),
-        )
+        particles, figures = advance(state.particles, setup.move(state.point), choose, streams["moves"])
+        equal_from = state.equal_from
+        if equal_from is None and self.weights == "auto" and setup.correctable and figures.level_ess < _HOPELESS:
+            equal_from = figures.sigma
+        resampled = False
+        if equal_from is None:
+            particles, resampled = resample(particles, self.threshold, streams["moves"])
+        else:
+            particles = replace(particles, log_weights=torch.zeros_like(particles.log_weights))
+        correct = setup.corrector(state.point, 1 if equal_from is not None and self.weights == "auto" else 0)
+        if correct is not None and particles.v > 0:
+            particles = replace(particles, z=correct(particles.z, particles.v, streams["moves"]))
         grid = state.grid + (particles.v == farthest)
-        state = replace(state, particles=particles, grid=grid)
+        state = replace(state, particles=particles, grid=grid, equal_from=equal_from)
         if figures.sigma <= _RELINEARISE * state.point_sigma:
             state = self._relinearise(setup, state)
         history = {key: list(values) for key, values in state.history.items()}
-        row = {"sigma": figures.sigma, "ess": figures.ess, "resampled": float(figures.resampled)}
+        row = {"sigma": figures.sigma, "ess": figures.ess, "resampled": float(resampled)}
         row |= {} if figures.kappa is None else {"kappa": figures.kappa}
         for key, value in row.items():
             history.setdefault(key, []).append(value)
@@ -174,9 +189,8 @@ class ParticleSolver:
                 f"the particles are at noise level {math.sqrt(particles.v):.3g} and no posterior yet; `resume` the run."
             )
             raise UnsupportedProblemError(message)
-        lowest = min(state.history["ess"])
-        if lowest < _DEGENERATE:
-            warnings.warn(degeneracy(lowest, self.particles), SciprobWarning, stacklevel=2)
+        if (words := self._advice(state)) is not None:
+            warnings.warn(words, SciprobWarning, stacklevel=2)
         latent = self._setup(problem).problem
         if state.chains is not None and state.chains.steps == self.corrections:
             draws = latent.decode(state.chains.draws.flatten(0, 1))
@@ -190,18 +204,21 @@ class ParticleSolver:
         lowest = min(history.get("ess", [1.0]))
         figures: dict[str, Any] = {
             "particles": self.particles,
+            "weights": "path" if state.equal_from is None else "equal",
             "levels": len(history.get("sigma", [])),
             "network_calls": state.network_calls,
             "ess": particles.ess * self.particles,
             "ess_smallest": lowest * self.particles,
             "resamplings": int(sum(history.get("resampled", []))),
             "ancestors": len(particles.ancestors.unique()),
-            "degenerate": lowest < _DEGENERATE,
+            "degenerate": state.equal_from is None and lowest < _DEGENERATE,
         }
-        if particles.v == 0 and setup.linear(state.point).exact:
+        if state.equal_from is not None:
+            figures["equal_from_sigma"] = state.equal_from
+        if particles.v == 0 and state.equal_from is None and setup.linear(state.point).exact:
             figures["log_evidence"] = float(setup.problem.log_normaliser.double() + particles.evidence)
-        if lowest < _DEGENERATE:
-            figures["advice"] = degeneracy(lowest, self.particles)
+        if (words := self._advice(state)) is not None:
+            figures["advice"] = words
         return figures | self._chain_figures(setup, state) | {"by_level": history}
 
     def _correct(
@@ -237,6 +254,21 @@ class ParticleSolver:
     def _setup(self, problem: Problem) -> EnsembleSetup:
         return ensemble_setup(problem, self._method, self.noise_level, self.direct_limit)
 
+    def _advice(self, state: ParticleState) -> str | None:
+        """What to say of the weights, if anything."""
+        lowest = min(state.history.get("ess", [1.0]))
+        if state.equal_from is not None and self.weights == "auto":
+            return (
+                f"too few particles kept weight, so all have equal weights from noise level {state.equal_from:.2g} "
+                "on: mean and spread rely on the correctors, compare runs with more of them; there is no evidence."
+            )
+        if state.equal_from is None and lowest < _DEGENERATE:
+            return (
+                f"the weights left {max(1.0, lowest * self.particles):.1f} of {self.particles} particles at one level: "
+                'means may be far off and spreads too small; use `weights="auto"`, more particles or levels.'
+            )
+        return None
+
     def _levels(self, setup: EnsembleSetup) -> list[float]:
         prior = setup.problem.prior
         levels: list[float] = karras_levels(
@@ -256,14 +288,6 @@ class ParticleSolver:
         changed = particles.log_weights + seen.twist - twist
         particles = replace(particles, log_weights=changed, seen=replace(seen, twist=twist))
         return replace(state, particles=particles, point=point, point_sigma=math.sqrt(particles.v))
-
-
-def degeneracy(share: float, particles: int) -> str:
-    """What a degenerate ensemble means."""
-    return (
-        f"the weights left {max(1.0, share * particles):.1f} of {particles} particles at one level: means may be "
-        "far off and spreads too small; take more particles or levels, `correctors`, or `split-gibbs`."
-    )
 
 
 def _centre(setup: EnsembleSetup) -> Tensor:

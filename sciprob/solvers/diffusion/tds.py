@@ -19,7 +19,7 @@ class TwistedDiffusion(ParticleSolver):
     how many that are: with S_v = I (`variance="noise"`) it is far too sure of itself at large noise levels.
 
     Args:
-        particles, steps, threshold, sigma_max, sigma_min, noise_level, direct_limit, corrections,
+        particles, steps, weights, threshold, sigma_max, sigma_min, noise_level, direct_limit, corrections,
             correction_sigma: As of `ParticleSolver`; each level takes one network call, forward and backward.
         tempering: Has no effect, weights are known after a step only.
         variance: `inflated`: S_v = I + v / (1 + v) A A^T for linear operators, x having about unit variance; `noise`:
