@@ -57,14 +57,13 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "low_modes": 20,
     },
     "ellipses": {
-        "network": {"width": 48, "factors": [1, 2, 2], "stem": 4, "coordinates": True},
-        "training": {"steps": 3000, "batch": 16, "noisings": 2, "log_level": -0.3, "log_spread": 1.6},
-        "control_variate": True,
+        "network": {"width": 32, "factors": [1, 2, 4], "stem": 2, "coordinates": True},
+        "training": {"steps": 5000, "batch": 16, "noisings": 2, "log_level": -0.3, "log_spread": 1.6},
         "low_modes": 20,
     },
     "vorticity": {
         "network": {"width": 48, "factors": [1, 2, 2], "stem": 4, "padding": "circular", "coordinates": True},
-        "training": {"steps": 2500, "batch": 16, "log_level": -0.8, "log_spread": 1.5},
+        "training": {"steps": 5000, "batch": 16, "log_level": -0.8, "log_spread": 1.5},
         "control_variate": True,
     },
     "darcy": {
@@ -74,8 +73,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "low_modes": 8,
     },
     "gaussian-field": {
-        "network": {"width": 32, "factors": [1, 2], "stem": 2, "padding": "circular"},
-        "training": {"steps": 2000, "batch": 16, "log_level": -0.3, "log_spread": 1.6},
+        "network": {"width": 32, "factors": [1, 2, 2], "padding": "circular"},
+        "training": {"steps": 3000, "batch": 16, "log_level": -0.3, "log_spread": 1.6},
     },
 }
 
