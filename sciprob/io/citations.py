@@ -426,4 +426,17 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         "International Conference on Learning Representations",
         2024,
     ),
+    "chen2025afdps": _article(
+        "Chen, Haoxuan and Ren, Yinuo and Min, Martin Renqiang and Ying, Lexing and Izzo, Zachary",
+        "Solving Inverse Problems via Diffusion-Based Priors: An Approximation-Free Ensemble Sampling Approach",
+        "arXiv",
+        2025,
+        eprint="2506.03979",
+    ),
+    "wu2023tds": _chapter(
+        "Wu, Luhuan and Trippe, Brian L. and Naesseth, Christian A. and Blei, David M. and Cunningham, John P.",
+        "Practical and Asymptotically Exact Conditional Sampling in Diffusion Models",
+        "Advances in Neural Information Processing Systems 36",
+        2023,
+    ),
 }
