@@ -25,6 +25,7 @@ from sciprob.priors.diffusion.prior import DiffusionPrior
 from sciprob.problems.problem import Problem
 from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
 from sciprob.solvers.diffusion.resampling import systematic_indices
+from sciprob.solvers.diffusion.tds import TwistedDiffusion
 from sciprob.solvers.driver import solve
 
 CASES = tuple((d, m) for d in (2, 8, 80) for m in (1, 2, 4))
@@ -154,28 +155,36 @@ def methods() -> dict[str, Any]:
     """Settings of the ensemble compared at 1024 particles and 200 network calls."""
     n = 1024
     return {
-        "conditioned, surrogate": DiffusionEnsemble(particles=n, steps=200),
-        "adaptive kappa, surrogate": DiffusionEnsemble(particles=n, steps=200, move="continuous"),
-        "kappa 1/2, surrogate": DiffusionEnsemble(particles=n, steps=200, move="continuous", kappa=0.5),
-        "denoised, surrogate": DiffusionEnsemble(particles=n, steps=200, move="denoised"),
-        "adaptive kappa, inflation": DiffusionEnsemble(particles=n, steps=200, move="continuous", twist="inflation"),
+        "conditioned, surrogate": DiffusionEnsemble(weights="path", particles=n, steps=200),
+        "adaptive kappa, surrogate": DiffusionEnsemble(weights="path", particles=n, steps=200, move="continuous"),
+        "kappa 1/2, surrogate": DiffusionEnsemble(weights="path", particles=n, steps=200, move="continuous", kappa=0.5),
+        "denoised, surrogate": DiffusionEnsemble(weights="path", particles=n, steps=200, move="denoised"),
+        "adaptive kappa, inflation": DiffusionEnsemble(
+            weights="path", particles=n, steps=200, move="continuous", twist="inflation"
+        ),
         "kappa 1/2, inflation (FKC)": DiffusionEnsemble(
-            particles=n, steps=200, move="continuous", kappa=0.5, twist="inflation"
+            weights="path", particles=n, steps=200, move="continuous", kappa=0.5, twist="inflation"
         ),
         "AFDPS-SDE, inflation": DiffusionEnsemble(
-            particles=n, steps=200, move="continuous", kappa=1.0, twist="inflation"
+            weights="path", particles=n, steps=200, move="continuous", kappa=1.0, twist="inflation"
         ),
         "AFDPS-SDE, isotropic": DiffusionEnsemble(
-            particles=n, steps=200, move="continuous", kappa=1.0, twist="isotropic"
+            weights="path", particles=n, steps=200, move="continuous", kappa=1.0, twist="isotropic"
         ),
+        "tds": TwistedDiffusion(particles=n, steps=200),
         "AFDPS-ODE, inflation, Langevin": DiffusionEnsemble(
-            particles=n, steps=67, move="flow", twist="inflation", correctors=1, corrector="langevin"
+            weights="path", particles=n, steps=67, move="flow", twist="inflation", correctors=1, corrector="langevin"
         ),
     }
 
 
 if __name__ == "__main__":
     chosen = tuple(pair for pair in CASES if len(sys.argv) < 2 or pair[0] <= int(sys.argv[1]))
+    floors = []
+    for pair in chosen:
+        case, generator = mixture_case(*pair), torch.Generator().manual_seed(9)
+        floors.append(sliced_distance(exact_draws(case, 1024, generator), None, case, generator))
+    print(f"{'exact draws':32} {sum(floors) / len(floors):.3f} | {' '.join(f'{x:.3f}' for x in floors)}", flush=True)
     for name, solver in methods().items():
         rows = measure(with_solver(solver), chosen)
         mean = sum(row["distance"] for row in rows) / len(rows)

@@ -172,11 +172,12 @@ class EnsembleSetup:
         latent = self.problem
         if self.method.twist == "constant":
             return TwistedMove(latent.denoiser, lambda r, _: r, lambda _: 0.0, latent.residual_and_pullback)
-        data = self.linear(None)
+        data, surrogate = self.linear(None), latent.prior.surrogate
+        c = 1.0 if surrogate is None else float(surrogate.variance().mean())
         return TwistedMove(
             latent.denoiser,
-            lambda r, v: data.solve(r, v / (1 + v)),
-            lambda v: data.log_det(v / (1 + v)),
+            lambda r, v: data.solve(r, v * c / (v + c)),
+            lambda v: data.log_det(v * c / (v + c)),
             latent.residual_and_pullback,
         )
 

@@ -31,6 +31,7 @@ _DEGENERATE = 0.02  # share of effective particles below which an ensemble says 
 _BLOCK = 10  # corrections in one step
 _KEPT = 16  # draws of each chain
 _HOPELESS = 0.1  # effective share that one level may leave before the weights are given up
+_FAMILIES = 0.02  # share of the first particles from which the others may descend before that
 _RELINEARISE = 0.5  # share of the level at which a nonlinear operator was linearised
 
 
@@ -44,7 +45,8 @@ class ParticleState:
         point: Where a nonlinear operator is linearised.
         point_sigma: Noise level at which that was chosen.
         history: By level: sigma, ess, resampled, kappa.
-        equal_from: Level from which on the particles have had equal weights, None if they have not.
+        equal: Whether the particles keep equal weights.
+        given_up: Level at which path weights were given up, None if they were not.
         chains: Of the final correction.
         network_calls: Batched calls of the network.
     """
@@ -54,7 +56,8 @@ class ParticleState:
     point: Tensor | None = None
     point_sigma: float = 0.0
     history: dict[str, list[float]] = field(default_factory=dict)
-    equal_from: float | None = None
+    equal: bool = False
+    given_up: float | None = None
     chains: Chains | None = None
     network_calls: int = 0
     figures: dict[str, float] = field(default_factory=dict)
@@ -70,8 +73,9 @@ class ParticleSolver:
         weights: `path`: particles carry the weights of their moves and are resampled. `equal`: all keep equal weights
             and none is resampled, for images and other data of many numbers, where path weights leave a handful of
             particles whatever their number; what the moves do not account for is then left to correctors. `auto`:
-            path weights up to the first level whose own weights leave less than a tenth of the particles, from there
-            on equal weights and at least one corrector step; for operators and twists without correctors, path weights.
+            path weights; if one level's own weights leave less than a tenth of the particles, or all descend from less
+            than 2 % of the first ones, the ensemble begins anew with equal weights and at least one corrector step;
+            for operators and twists without correctors, path weights.
         threshold: Effective share of particles below which they are resampled.
         tempering: Conditional effective share that every level must keep, by levels between those of the grid;
             0 keeps to the grid.
@@ -116,8 +120,9 @@ class ParticleSolver:
 
     @property
     def max_steps(self) -> int:
-        """Levels of the grid, or 64 times as many where levels are put between, and blocks of corrections."""
-        return self.steps * (64 if self.tempering > 0 else 1) + -(-self.corrections // _BLOCK)
+        """Levels, twice if the weights may be given up, 64 times as many with levels between; blocks of corrections."""
+        levels = self.steps * (64 if self.tempering > 0 else 1) * (2 if self.weights == "auto" else 1)
+        return levels + -(-self.corrections // _BLOCK)
 
     def init(self, problem: Problem, streams: Streams) -> ParticleState:
         """Particles at the largest level.
@@ -131,8 +136,9 @@ class ParticleSolver:
         before = setup.problem.denoiser.calls
         particles = setup.start(self.particles, v, point, streams["start"])
         calls = setup.problem.denoiser.calls - before
-        start = math.sqrt(v) if self.weights == "equal" else None
-        return ParticleState(particles, point=point, point_sigma=math.sqrt(v), equal_from=start, network_calls=calls)
+        return ParticleState(
+            particles, point=point, point_sigma=math.sqrt(v), equal=self.weights == "equal", network_calls=calls
+        )
 
     def step(
         self, problem: Problem, state: ParticleState, streams: Streams
@@ -148,19 +154,18 @@ class ParticleSolver:
             return tempered_level(prepared, particles, farthest, self.tempering) if self.tempering > 0 else farthest
 
         particles, figures = advance(state.particles, setup.move(state.point), choose, streams["moves"])
-        equal_from = state.equal_from
-        if equal_from is None and self.weights == "auto" and setup.correctable and figures.level_ess < _HOPELESS:
-            equal_from = figures.sigma
         resampled = False
-        if equal_from is None:
-            particles, resampled = resample(particles, self.threshold, streams["moves"])
-        else:
+        if state.equal:
             particles = replace(particles, log_weights=torch.zeros_like(particles.log_weights))
-        correct = setup.corrector(state.point, 1 if equal_from is not None and self.weights == "auto" else 0)
+        else:
+            particles, resampled = resample(particles, self.threshold, streams["moves"])
+            if self.weights == "auto" and setup.correctable and self._hopeless(particles, figures.level_ess):
+                return self._begin_anew(problem, state, figures.sigma, streams)
+        correct = setup.corrector(state.point, 0 if state.given_up is None else 1)
         if correct is not None and particles.v > 0:
             particles = replace(particles, z=correct(particles.z, particles.v, streams["moves"]))
         grid = state.grid + (particles.v == farthest)
-        state = replace(state, particles=particles, grid=grid, equal_from=equal_from)
+        state = replace(state, particles=particles, grid=grid)
         if figures.sigma <= _RELINEARISE * state.point_sigma:
             state = self._relinearise(setup, state)
         history = {key: list(values) for key, values in state.history.items()}
@@ -204,22 +209,47 @@ class ParticleSolver:
         lowest = min(history.get("ess", [1.0]))
         figures: dict[str, Any] = {
             "particles": self.particles,
-            "weights": "path" if state.equal_from is None else "equal",
+            "weights": "equal" if state.equal else "path",
             "levels": len(history.get("sigma", [])),
             "network_calls": state.network_calls,
             "ess": particles.ess * self.particles,
             "ess_smallest": lowest * self.particles,
             "resamplings": int(sum(history.get("resampled", []))),
-            "ancestors": len(particles.ancestors.unique()),
-            "degenerate": state.equal_from is None and lowest < _DEGENERATE,
+            "ancestors": _families(particles),
+            "degenerate": self._degenerate(state),
         }
-        if state.equal_from is not None:
-            figures["equal_from_sigma"] = state.equal_from
-        if particles.v == 0 and state.equal_from is None and setup.linear(state.point).exact:
+        if state.given_up is not None:
+            figures["weights_given_up_at_sigma"] = state.given_up
+        if particles.v == 0 and not state.equal and setup.linear(state.point).exact:
             figures["log_evidence"] = float(setup.problem.log_normaliser.double() + particles.evidence)
         if (words := self._advice(state)) is not None:
             figures["advice"] = words
         return figures | self._chain_figures(setup, state) | {"by_level": history}
+
+    def _hopeless(self, particles: Particles, level_ess: float) -> bool:
+        """Whether the weights will not come back to many particles."""
+        return level_ess < _HOPELESS or self._inbred(particles)
+
+    def _inbred(self, particles: Particles) -> bool:
+        """Whether the particles of a data set descend from a few of the first."""
+        return _families(particles) <= max(1, _FAMILIES * self.particles)
+
+    def _degenerate(self, state: ParticleState) -> bool:
+        """Whether path weights have failed: at one level, or by and by."""
+        if state.equal:
+            return False
+        return min(state.history.get("ess", [1.0])) < _DEGENERATE or self._inbred(state.particles)
+
+    def _begin_anew(
+        self, problem: Problem, state: ParticleState, sigma: float, streams: Streams
+    ) -> tuple[ParticleState, Mapping[str, float]]:
+        """Particles at the largest level again, with equal weights."""
+        fresh = self.init(problem, streams)
+        particles = replace(fresh.particles, log_weights=torch.zeros_like(fresh.particles.log_weights))
+        calls = state.network_calls + fresh.network_calls + 1
+        figures = {"sigma": math.sqrt(particles.v), "network_calls": float(calls)}
+        anew = replace(fresh, particles=particles, equal=True, given_up=sigma, network_calls=calls, figures=figures)
+        return anew, figures
 
     def _correct(
         self, setup: EnsembleSetup, state: ParticleState, streams: Streams
@@ -256,16 +286,17 @@ class ParticleSolver:
 
     def _advice(self, state: ParticleState) -> str | None:
         """What to say of the weights, if anything."""
-        lowest = min(state.history.get("ess", [1.0]))
-        if state.equal_from is not None and self.weights == "auto":
+        if state.given_up is not None:
             return (
-                f"too few particles kept weight, so all have equal weights from noise level {state.equal_from:.2g} "
-                "on: mean and spread rely on the correctors, compare runs with more of them; there is no evidence."
+                f"path weights left too few particles at noise level {state.given_up:.2g} and were given up for equal "
+                "ones: mean and spread rely on the correctors, compare runs with more of them; there is no evidence."
             )
-        if state.equal_from is None and lowest < _DEGENERATE:
+        if self._degenerate(state):
+            lowest = max(1.0, min(state.history.get("ess", [1.0])) * self.particles)
             return (
-                f"the weights left {max(1.0, lowest * self.particles):.1f} of {self.particles} particles at one level: "
-                'means may be far off and spreads too small; use `weights="auto"`, more particles or levels.'
+                f"the weights left {lowest:.1f} of {self.particles} particles at one level, and all descend from "
+                f"{_families(state.particles)} of the first: means may be far off and spreads too small; use "
+                '`weights="auto"`, more particles or levels.'
             )
         return None
 
@@ -288,6 +319,11 @@ class ParticleSolver:
         changed = particles.log_weights + seen.twist - twist
         particles = replace(particles, log_weights=changed, seen=replace(seen, twist=twist))
         return replace(state, particles=particles, point=point, point_sigma=math.sqrt(particles.v))
+
+
+def _families(particles: Particles) -> int:
+    """Number of first particles from which those of the poorest data set descend."""
+    return min(len(row.unique()) for row in particles.ancestors.reshape(-1, particles.ancestors.shape[-1]))
 
 
 def _centre(setup: EnsembleSetup) -> Tensor:

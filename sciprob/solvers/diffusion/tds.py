@@ -22,8 +22,8 @@ class TwistedDiffusion(ParticleSolver):
         particles, steps, weights, threshold, sigma_max, sigma_min, noise_level, direct_limit, corrections,
             correction_sigma: As of `ParticleSolver`; each level takes one network call, forward and backward.
         tempering: Has no effect, weights are known after a step only.
-        variance: `inflated`: S_v = I + v / (1 + v) A A^T for linear operators, x having about unit variance; `noise`:
-            S_v = I, for any operator.
+        variance: `inflated`: S_v = I + v c / (v + c) A A^T for linear operators, c the mean variance of the
+            prior's surrogate, 1 without one; `noise`: S_v = I, for any operator.
 
     Raises:
         ConfigError: If a setting is out of range.
