@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sciprob.errors import ConfigError
 from sciprob.priors.diffusion.ema import power_exponent, update_average
 from sciprob.priors.diffusion.preconditioning import NetworkDenoiser
 from sciprob.random import Streams
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Batches(Protocol):
@@ -124,6 +126,8 @@ class DenoiserTraining:
     def __init__(
         self, denoiser: NetworkDenoiser, settings: Training, seed: int = 0, fabric: Fabric | None = None
     ) -> None:
+        from lightning_fabric import Fabric  # here, since loading a trained prior needs none of it
+
         self.fabric = Fabric(accelerator="cpu", devices=1) if fabric is None else fabric
         self.settings, self.seed = settings, seed
         self.denoiser: Any = denoiser.to(self.fabric.device)
