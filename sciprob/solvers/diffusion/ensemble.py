@@ -44,7 +44,7 @@ class DiffusionEnsemble(ParticleSolver):
         gamma: Of the twist `isotropic`.
         correctors: Corrector steps at each level.
         corrector: `langevin` (preconditioned, unadjusted) or `renoising` (a Gibbs step, stable for any size).
-        corrector_step: Step size in (0, 1): delta of `langevin`, 1 - v''/v of `renoising`.
+        corrector_step: Step size in (0, 1): delta of `langevin` (0.3 to 0.6 is usual), 1 - v''/v of `renoising`.
 
     Raises:
         ConfigError: If a setting is out of range, or settings contradict each other.
@@ -59,7 +59,7 @@ class DiffusionEnsemble(ParticleSolver):
     gamma: float = 1.0
     correctors: int = 0
     corrector: Literal["langevin", "renoising"] = "renoising"
-    corrector_step: float = 0.4
+    corrector_step: float = 0.8
 
     name: ClassVar[str] = "diffusion-ensemble"
     citations: ClassVar[tuple[str, ...]] = ("chen2025afdps",)

@@ -108,6 +108,27 @@ class EnsembleSetup:
             self._surrogate = self._new_surrogate(data)
         return self._surrogate
 
+    def first_point(self) -> Tensor:
+        """Where a nonlinear operator is linearised first: near the mode under the surrogate, by Gauss-Newton steps.
+
+        A step that does not lower the misfit is halved up to four times; the last good point is kept.
+        """
+        surrogate = self.problem.prior.surrogate
+        zero = self.problem.like.new_zeros(self.problem.latent.shape)
+        point = zero if surrogate is None else surrogate.mean.to(zero)
+        misfit = float(self.problem.residual(point).square().sum())
+        for _ in range(_NEWTON_STEPS):
+            target = self.surrogate(point).posterior_mean()
+            for halving in range(5):
+                tried = point + (target - point) / 2**halving
+                reached = float(self.problem.residual(tried).square().sum())
+                if reached < 0.99 * misfit:
+                    break
+            else:
+                break
+            point, misfit = tried, reached
+        return point
+
     def move(self, point: Tensor | None) -> Move:
         """How to step."""
         kind, denoiser = self.method.move, self.problem.denoiser
@@ -209,6 +230,7 @@ def _check_nonlinear(name: str, method: EnsembleMethod) -> None:
         raise UnsupportedProblemError(message)
 
 
+_NEWTON_STEPS = 8
 _latest: dict[str, Any] = {}
 
 

@@ -31,6 +31,7 @@ _DEGENERATE = 0.02  # share of effective particles below which an ensemble says 
 _BLOCK = 10  # corrections in one step
 _KEPT = 16  # draws of each chain
 _HOPELESS = 0.1  # effective share that one level may leave before the weights are given up
+_CORRECTORS = 2  # at least so many corrector steps after that
 _FAMILIES = 0.02  # share of the first particles from which the others may descend before that
 _RELINEARISE = 0.5  # share of the level at which a nonlinear operator was linearised
 
@@ -74,7 +75,7 @@ class ParticleSolver:
             and none is resampled, for images and other data of many numbers, where path weights leave a handful of
             particles whatever their number; what the moves do not account for is then left to correctors. `auto`:
             path weights; if one level's own weights leave less than a tenth of the particles, or all descend from less
-            than 2 % of the first ones, the ensemble begins anew with equal weights and at least one corrector step;
+            than 2 % of the first ones, the ensemble begins anew with equal weights and at least two corrector steps;
             for operators and twists without correctors, path weights.
         threshold: Effective share of particles below which they are resampled.
         tempering: Conditional effective share that every level must keep, by levels between those of the grid;
@@ -132,7 +133,7 @@ class ParticleSolver:
         """
         setup = self._setup(problem)
         v = self._levels(setup)[0] ** 2
-        point = None if setup.problem.linear else _centre(setup)
+        point = None if setup.problem.linear else setup.first_point()
         before = setup.problem.denoiser.calls
         particles = setup.start(self.particles, v, point, streams["start"])
         calls = setup.problem.denoiser.calls - before
@@ -161,7 +162,7 @@ class ParticleSolver:
             particles, resampled = resample(particles, self.threshold, streams["moves"])
             if self.weights == "auto" and setup.correctable and self._hopeless(particles, figures.level_ess):
                 return self._begin_anew(problem, state, figures.sigma, streams)
-        correct = setup.corrector(state.point, 0 if state.given_up is None else 1)
+        correct = setup.corrector(state.point, 0 if state.given_up is None else _CORRECTORS)
         if correct is not None and particles.v > 0:
             particles = replace(particles, z=correct(particles.z, particles.v, streams["moves"]))
         grid = state.grid + (particles.v == farthest)
@@ -324,10 +325,3 @@ class ParticleSolver:
 def _families(particles: Particles) -> int:
     """Number of first particles from which those of the poorest data set descend."""
     return min(len(row.unique()) for row in particles.ancestors.reshape(-1, particles.ancestors.shape[-1]))
-
-
-def _centre(setup: EnsembleSetup) -> Tensor:
-    """The surrogate's mean, where a nonlinear operator is linearised first."""
-    surrogate = setup.problem.prior.surrogate
-    zero = setup.problem.like.new_zeros(setup.problem.latent.shape)
-    return zero if surrogate is None else surrogate.mean.to(zero)

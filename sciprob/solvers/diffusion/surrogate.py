@@ -98,6 +98,10 @@ class Surrogate(abc.ABC):
         """Draws `(*sets, count, *shape)` of z given the data, and their log evidence `(*sets,)`, both exact."""
 
     @abc.abstractmethod
+    def posterior_mean(self) -> Tensor:
+        """Mean of x given the data, `(*sets, *shape)`."""
+
+    @abc.abstractmethod
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """Draws of z without data, shaped as `like`."""
 
@@ -193,6 +197,13 @@ class IsotropicSurrogate(Surrogate):
         draws = self.data.condition(centre, f * f * spread, g, generator)
         return self.centre + (draws - self.centre) / f, evidence[..., 0]
 
+    def posterior_mean(self) -> Tensor:
+        """A - c A^T (I + c A A^T)^{-1} r(a), with c = 1 for the flat surrogate."""
+        c = 1.0 if math.isinf(self.variance) else self.variance
+        return self.centre - c * self.data.adjoint(
+            self.data.solve(self.data.forward(self.centre) - self.data.target, c)
+        )
+
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """White around the centre."""
         spread = (1.0 if math.isinf(self.variance) else self.variance) + v
@@ -272,6 +283,12 @@ class SpectrumSurrogate(Surrogate):
         z = x + math.sqrt(v) * randn(tuple(x.shape), x, generator)
         centre = like.narrow(len(sets), 0, 1)
         return z, self._log_evidence(self.data.residual(centre), math.inf, None)[..., 0]
+
+    def posterior_mean(self) -> Tensor:
+        """A - C A^T (I + A C A^T)^{-1} r(a)."""
+        residual = self.data.forward(self.centre) - self.data.target
+        pulled = self.data.adjoint(self._solve(residual, math.inf, None))
+        return self.centre - self._function(self.spectrum.eigenvalues, 0.0, pulled)
 
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """(C + v)^{1/2} of white noise."""
