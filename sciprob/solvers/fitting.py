@@ -29,6 +29,8 @@ from sciprob.solvers.setup import configured_solver, make_solver, torch_device
 from sciprob.solvers.stopping import Interrupts, parse_budget
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from sciprob.problems.family import ProblemFamily
     from sciprob.solvers.rgnp.amortised import Amortised
 
@@ -44,8 +46,17 @@ def fit(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     overwrite: bool = False,
+    fabric: Fabric | None = None,
 ) -> Amortised:
     """Train on a family of problems, once for all its members.
+
+    Several processes or GPUs share each step's samples when all of them call this with their launched Fabric:
+
+        fabric = Fabric(accelerator="cuda", devices=4)
+        fabric.launch()
+        amortised = sciprob.fit("burgers-family", fabric=fabric, out="burgers-map")
+
+    The numbers are those of one process up to rounding; each gets the whole map, the first one writes `out`.
 
     Args:
         family: The family, or its name as in `load_family`.
@@ -57,6 +68,8 @@ def fit(
         progress: Show progress on stderr.
         callbacks: Called as `callback(step, state, info)` after every step.
         overwrite: Replace a run that is already in `out`.
+        fabric: A launched Lightning Fabric; its devices replace `device`. Such a run has steps, not a `budget`, and
+            `resume_fit` continues it in one process.
 
     Returns:
         The amortised map; `meta` holds what `metrics.json` holds. After Ctrl-C it is what was trained so
@@ -70,7 +83,16 @@ def fit(
     built = load_family(family) if isinstance(family, str) else family
     method = _trainer(solver if solver is not None else built.info.default_solver)
     chosen, limit, folder = torch_device(device), parse_budget(budget), None
-    if out is not None:
+    first = fabric is None or fabric.global_rank == 0
+    if fabric is not None:
+        chosen = fabric.device
+        if limit is not None:
+            message = "processes would end at different steps with a `budget`; give the solver a number of steps."
+            raise ConfigError(message)
+        if not hasattr(method, "shared"):
+            message = f"solver `{method.name}` trains in one process; leave `fabric` out."
+            raise ConfigError(message)
+    if out is not None and first:
         config = {
             "family": dict(built.config) or {"name": built.name},
             "solver": {"name": method.name, **to_mapping(method)},
@@ -79,7 +101,9 @@ def fit(
         folder = RunFolder.create(out, overwrite=overwrite)
         write_json(folder.path / "environment.json", environment(chosen))
         folder.write_config(config)  # last: with it the folder can be resumed
-    return Fit(built, method, seed, chosen, limit, folder, progress, tuple(callbacks)).execute()
+    if fabric is not None:
+        method = method.shared(fabric)
+    return Fit(built, method, seed, chosen, limit, folder, progress and first, tuple(callbacks)).execute()
 
 
 def resume_fit(

@@ -19,6 +19,7 @@ from sciprob.solvers.rgnp.inputs import OutsideBoxWarning, check_data, field_col
 from sciprob.solvers.rgnp.low_rank import LowRankGaussian
 from sciprob.solvers.rgnp.observation_map import ObservationMap, ObservationSettings, train_observation_map
 from sciprob.solvers.rgnp.process import FieldProcess
+from sciprob.solvers.rgnp.refined_scale import RefinedScale, Sizes
 from sciprob.solvers.rgnp.surrogate import SurrogateOperator
 
 __all__ = ["Amortised", "OutsideBoxWarning"]
@@ -108,8 +109,9 @@ class Amortised(FieldProcess):
     def calibrate(self, z: Tensor, w: Tensor, x: Tensor, u: Tensor, confidence: float | None = None) -> Amortised:
         """A copy whose standard deviations are fitted to reference solutions, by the law of `ErrorScale`.
 
-        Some sixteen to thirty solutions are enough. `confidence` c adds a conformal factor for `band`; half of the
-        solutions then serve for the law, the others for the factor, as its guarantee needs.
+        Those of refined solutions are fitted to the same. Some sixteen to thirty solutions are enough. `confidence` c
+        adds a conformal factor for `band`; half of the solutions then serve for the law, the others for the factor,
+        as its guarantee needs.
 
         Args:
             z: `(k, dz)`, draws of the prior.
@@ -130,11 +132,16 @@ class Amortised(FieldProcess):
         expected, domain = self.expected_errors(z, w)
         k = len(z) if confidence is None else (len(z) + 1) // 2
         scale = ErrorScale.fit(errors[:k], std[:k], domain[:k], expected[:k])
+        members = [self.refine(a, b) for a, b in zip(z, w, strict=True)]
+        s, beyond = (torch.stack(part) for part in zip(*(member.laplace(x) for member in members), strict=True))
+        refined_errors = u.to(z) - torch.stack([member.mean(x) for member in members])
+        refined = RefinedScale.fit(refined_errors, s, beyond, Sizes.stack([member.sizes for member in members]))
         bands = {}
         if confidence is not None:
             calibrated = std[k:] * scale.ratio(std[k:], domain[k:], expected[k:])
             bands[confidence] = conformal_factor(field_scores(errors[k:], calibrated, confidence), confidence)
-        return replace(self, scale=scale, bands=bands, meta={**self.meta, "calibration_cases": len(z)})
+        meta = {**self.meta, "calibration_cases": len(z)}
+        return replace(self, scale=scale, refined_scale=refined, bands=bands, meta=meta)
 
     def band(self, z: Tensor, w: Tensor, x: Tensor, confidence: float = 0.9) -> tuple[Tensor, Tensor]:
         """Ends `(n, fields)` of a band with a guarantee, whatever the shape of the errors.

@@ -102,8 +102,12 @@ def _fit_field(errors: Tensor, std: Tensor, domain: Tensor, expected: Tensor) ->
         b = _slope((expected / typical).log(), (rms / typical).log())
         p = min((i * _STEP for i in range(round(_STEEPEST / _STEP) + 1)), key=lambda p: loss(b, p))
     found, _ = scores(b, p)
-    factor = (found.square().mean().sqrt() * torch.quantile(found, _TWO_SIGMA) / 2).sqrt()
-    return float(factor), b, p
+    return factor_of(found), b, p
+
+
+def factor_of(scores: Tensor) -> float:
+    """The kappa for |e| / sd `(n,)`: between what makes their mean square one and what makes 95.45 % less than two."""
+    return float((scores.square().mean().sqrt() * torch.quantile(scores, _TWO_SIGMA) / 2).sqrt())
 
 
 def _shape_norm(relative: Tensor, p: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from sciprob.errors import ConfigError, NonFiniteError
 from sciprob.problems.family import ProblemFamily
 from sciprob.solvers.rgnp.jacobian import sample_jacobian
 from sciprob.solvers.rgnp.network import PointNetwork
+from sciprob.solvers.rgnp.parallel import ALONE, Processes
 from sciprob.solvers.rgnp.residuals import weighted_residuals
 from sciprob.solvers.rgnp.sampling import Collocation, choose_large, sobol_collocation
 
@@ -59,9 +60,14 @@ class GaussNewton:
         return self.rate * rise * min(1.0, 2 * (1 - step / self.steps))
 
     def samples(
-        self, family: ProblemFamily, network: PointNetwork, step: int, generator: torch.Generator
+        self,
+        family: ProblemFamily,
+        network: PointNetwork,
+        step: int,
+        generator: torch.Generator,
+        processes: Processes = ALONE,
     ) -> Collocation:
-        """The collocation samples of a step."""
+        """The collocation samples of a step, those of all processes."""
         dtype = next(network.parameters()).dtype
         chosen = round(self.resampled * self.points) if 2 * step >= self.steps else 0
         batch = sobol_collocation(family, self.points - chosen, generator, dtype)
@@ -69,35 +75,43 @@ class GaussNewton:
             return batch
         candidates = sobol_collocation(family, _CANDIDATES * chosen, generator, dtype)
         with torch.no_grad():
-            residuals = weighted_residuals(family, network, candidates)
+            own = weighted_residuals(family, network, candidates[processes.part(len(candidates))])
+        residuals = processes.gather(own, len(candidates))
         return batch.join(choose_large(candidates, residuals, chosen, generator))
 
-    def direction(self, residuals: Tensor, jacobian: Tensor, last: Tensor) -> Tensor:
+    def direction(
+        self, residuals: Tensor, jacobian: Tensor, last: Tensor, processes: Processes = ALONE, n: int | None = None
+    ) -> Tensor:
         """Next direction phi = mu phi' + J^T (J J^T + lam I)^{-1} (r - mu J phi').
 
         Without momentum and as lam -> 0 it is the Gauss-Newton step of least norm. The N x N system is solved
         in float64, whatever the dtype of J.
 
         Args:
-            residuals: r `(N,)`.
-            jacobian: J `(N, P)`.
+            residuals: r `(N,)`, or this process's part of them.
+            jacobian: J `(N, P)`, or the same part.
             last: phi' `(P,)`.
+            processes: That have the other parts.
+            n: Number of samples of all processes; each may have several residuals.
 
         Source: Goldshlager, Abrahamsen, Lin, A Kaczmarz-inspired approach to accelerate the optimization
         of neural network wavefunctions, J. Comput. Phys. 516 (2024).
         """
-        kept = self.momentum * last
-        gram = (jacobian @ jacobian.mT).double()
+        kept, n = self.momentum * last, len(residuals) if n is None else n
+        gram = processes.gram(jacobian, n)
         gram.diagonal().add_(self.damping * gram.diagonal().mean())
-        right = (residuals - jacobian @ kept).double().unsqueeze(-1)
+        right = processes.gather((residuals - jacobian @ kept).double(), n).unsqueeze(-1)
         factor, failed = torch.linalg.cholesky_ex(gram)
         if int(failed):
             message = (
                 "the kernel matrix of a Gauss-Newton step is not positive definite; lower `rate` or raise `damping`."
             )
             raise NonFiniteError(message)
-        solution = torch.cholesky_solve(right, factor).squeeze(-1)
-        return kept + jacobian.mT @ solution.to(jacobian.dtype)
+        solution = torch.cholesky_solve(right, factor).squeeze(-1).to(jacobian.dtype)
+        each = len(solution) // n
+        part = processes.part(n)
+        own = solution[each * part.start : each * part.stop]
+        return processes.agreed(kept + processes.sum(jacobian.mT @ own))
 
 
 def gauss_newton_step(
@@ -107,6 +121,9 @@ def gauss_newton_step(
     last: Tensor,
     step: int,
     generator: torch.Generator,
+    *,
+    compiled: bool = False,
+    processes: Processes = ALONE,
 ) -> tuple[Tensor, float]:
     """One step; changes the network's weights in place.
 
@@ -116,20 +133,29 @@ def gauss_newton_step(
         network: The mean's network.
         last: Direction of the last step `(P,)`; zeros at first.
         step: Steps made before.
-        generator: Randomness of the samples.
+        generator: Randomness of the samples; the same for all processes.
+        compiled: Whether residuals and their derivatives come from a compiled graph.
+        processes: That share the samples.
 
     Returns:
         The new direction, and the root mean square of the weighted residuals before the step.
     """
-    batch = method.samples(family, network, step, generator)
-    residuals, jacobian = sample_jacobian(network, lambda: weighted_residuals(family, network, batch))
+    batch = method.samples(family, network, step, generator, processes)
+    n = len(batch)
+    own = batch[processes.part(n)]
+    if compiled:
+        from sciprob.solvers.rgnp.compiled import compiled_jacobian
+
+        residuals, jacobian = compiled_jacobian(family, network, own)(network, own)
+    else:
+        residuals, jacobian = sample_jacobian(network, lambda: weighted_residuals(family, network, own))
     rows, r = jacobian.flatten(0, 1), residuals.flatten()
-    scale = 1 / math.sqrt(len(r))
-    direction = method.direction(r * scale, rows.mul_(scale), last)
+    scale = 1 / math.sqrt(n * residuals.shape[-1])
+    direction = method.direction(r * scale, rows.mul_(scale), last, processes, n)
     norm = torch.linalg.vector_norm(direction)
     rate = method.rate_at(step)
     move(network, -rate * torch.clamp(_LARGEST_STEP / (rate * norm).clamp_min(1e-30), max=1.0) * direction)
-    return direction, float(torch.linalg.vector_norm(r)) * scale
+    return direction, math.sqrt(float(processes.sum(r.double().square().sum()))) * scale
 
 
 def weights(network: PointNetwork) -> Tensor:

@@ -114,14 +114,15 @@ def principal_directions(
     count: int,
     others: int = 16,
     seed: int = 0,
+    each: int = 4,
 ) -> Directions:
     """`count` leading directions of the field's variance over domain and boxes, and `others` for the rest.
 
     g(x) S^{1/2} V are k factors of the covariance at any x, at a cost of k P per value. Sobol samples stand for
-    domain and boxes, four per direction.
+    domain and boxes, `each` per direction.
     """
     generator = torch.Generator(covariance.vectors.device).manual_seed(seed)
-    batch = sobol_collocation(family, 4 * count, generator, covariance.vectors.dtype)
+    batch = sobol_collocation(family, each * count, generator, covariance.vectors.dtype)
     rows = covariance.apply_root(sample_rows(family, network, batch).flatten(0, 1))
     values, left = torch.linalg.eigh(rows @ rows.mT)  # a tenth of the time of an SVD; what squaring loses is negligible
     kept = (values > 1e-12 * values[-1]).nonzero()[-count:, 0].flip(0)

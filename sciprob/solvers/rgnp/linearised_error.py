@@ -64,13 +64,18 @@ def correction(residuals: Tensor, leading: Tensor, rest: Tensor) -> Tensor:
         leading: A `(b, M, equations, k)`.
         rest: The same for directions outside of V, `(b, M, equations, j)`; their squares add up to the variance there.
     """
-    floor = _FLOOR * leading.square().sum(-1).mean(-2, keepdim=True)
-    noise = (_SHARE * rest.square().sum(-1) + floor).clamp_min(torch.finfo(leading.dtype).tiny).sqrt()
+    noise = residual_noise(leading, rest)
     rows = (leading / noise.unsqueeze(-1)).flatten(-3, -2)
     gram = rows.mT @ rows
     gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
     pulled = rows.mT @ (residuals / noise).flatten(-2).unsqueeze(-1)
     return -torch.cholesky_solve(pulled, torch.linalg.cholesky(gram)).squeeze(-1)
+
+
+def residual_noise(leading: Tensor, rest: Tensor) -> Tensor:
+    """Standard deviations L^{1/2} of the residual for what V leaves out, `(*batch, M, equations)`; as `correction`."""
+    floor = _FLOOR * leading.square().sum(-1).mean(-2, keepdim=True)
+    return (_SHARE * rest.square().sum(-1) + floor).clamp_min(torch.finfo(leading.dtype).tiny).sqrt()
 
 
 def _sizes(

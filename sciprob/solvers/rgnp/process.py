@@ -25,7 +25,10 @@ from sciprob.solvers.rgnp.laplace import (
     sample_rows,
 )
 from sciprob.solvers.rgnp.linearised_error import expected_errors
+from sciprob.solvers.rgnp.member import RefinedMember
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
+from sciprob.solvers.rgnp.refined_scale import RefinedScale
+from sciprob.solvers.rgnp.refinement import refine
 from sciprob.solvers.rgnp.residuals import in_precision, mean_field, residuals_at
 from sciprob.solvers.rgnp.sampling import Collocation
 from sciprob.solvers.rgnp.surrogate import field_space
@@ -34,6 +37,7 @@ from sciprob.spaces.shapes import broadcast_shapes
 
 _AT_ONCE = 1 << 16  # points that the network sees at once: about 0.2 GB with width 64
 _DIRECTIONS = 256
+_REFINING, _EACH = 512, 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class FieldProcess:
         network: Mean n in network space, float64.
         covariance: Of its weights.
         scale: The law of its standard deviations.
+        refined_scale: The same, of refined solutions.
         bands: Conformal factor by confidence.
         meta: Plain numbers about the training.
     """
@@ -64,6 +69,7 @@ class FieldProcess:
     network: PointNetwork
     covariance: LaplaceCovariance
     scale: ErrorScale = field(default_factory=ErrorScale)
+    refined_scale: RefinedScale = field(default_factory=RefinedScale)
     bands: Mapping[float, float] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,8 +106,14 @@ class FieldProcess:
         """Standard deviations before calibration, `(n, fields)`: they rank points and members, and no more."""
         return field_variance(self.family, self.network, self.covariance, x, z, w).sqrt()
 
-    def predict(self, z: Tensor, w: Tensor, x: Tensor) -> GaussianPosterior:
+    def predict(self, z: Tensor, w: Tensor, x: Tensor, refined: bool = False) -> GaussianPosterior:
         """The joint law of all fields at points `(n, d)`, a Gaussian posterior on `(n, fields)`.
+
+        Args:
+            z: `(dz,)`.
+            w: `(dw,)`.
+            x: `(n, d)`.
+            refined: Whether the solution is refined by its own residual first, see `refine`.
 
         Warns:
             OutsideBoxWarning: If parameters lie outside the box.
@@ -110,8 +122,20 @@ class FieldProcess:
             DataError: If points lie outside the domain.
         """
         z, w, x = self._one(z, w, x)
-        root = self._root(z, w, x)
-        return self._gaussian(x, self._mean_at(z, w, x), root)
+        return self.gaussian(x, *self._law(z, w, x, refined))
+
+    def refine(self, z: Tensor, w: Tensor) -> RefinedMember:
+        """The solution of one member, refined by its own residual: smaller errors, and standard deviations of its own.
+
+        A least-squares problem in the 64 leading tangents of the network, without any reference solution. It
+        takes a twentieth of a second on one core for a field on a line, half a second in space and time, and serves
+        any number of points. `predict(..., refined=True)` makes one for a single use.
+
+        Warns:
+            OutsideBoxWarning: If parameters lie outside the box.
+        """
+        z, w, _ = self._one(z, w, z.new_zeros(0, self.family.domain.dim))
+        return RefinedMember(self, z, w, refine(self.family, self.network, self.refining, z, w))
 
     def condition(
         self,
@@ -122,6 +146,7 @@ class FieldProcess:
         w: Tensor,
         at: Tensor | None = None,
         fields: Sequence[str] | None = None,
+        refined: bool = False,
     ) -> GaussianPosterior:
         """The law of all fields given noisy values of some, for known parameters; closed form.
 
@@ -133,6 +158,7 @@ class FieldProcess:
             w: `(dw,)`.
             at: Points of the result `(n, d)`; by default those of the data.
             fields: Which fields are the columns of y; by default all.
+            refined: Whether the solution is refined by its own residual first, see `refine`.
 
         Raises:
             ShapeError: If y does not fit points and fields.
@@ -144,14 +170,14 @@ class FieldProcess:
         columns = field_columns(self.family, fields)
         y, noise = check_data(x, y.to(z), sigma, len(columns))
         everything = torch.cat([x, at])
-        root = self._root(z, w, everything).reshape(len(everything), self.family.n_fields, -1)
-        mean = self._mean_at(z, w, everything)
+        mean, root = self._law(z, w, everything, refined)
+        root = root.reshape(len(everything), self.family.n_fields, -1)
         m = len(x)
         misfit = (y - mean[:m, columns]).flatten()
         shift, conditioned = condition_root(
             root[:m, columns].flatten(0, 1), root[m:].flatten(0, 1), misfit, noise.flatten()
         )
-        return self._gaussian(at, mean[m:] + shift.reshape(len(at), -1), conditioned)
+        return self.gaussian(at, mean[m:] + shift.reshape(len(at), -1), conditioned)
 
     def factors(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         """C `(b, n, fields, k)` with C C^T the covariances for many parameters at once, and k = 256 (or P, if less).
@@ -201,6 +227,25 @@ class FieldProcess:
         """256 leading directions of the weights, and some for the rest."""
         return principal_directions(self.family, self.network, self.covariance, _DIRECTIONS)
 
+    @cached_property
+    def refining(self) -> Directions:
+        """Those of `refine`: 512, an eighth of which make the solution."""
+        return principal_directions(self.family, self.network, self.covariance, _REFINING, each=_EACH)
+
+    def gaussian(self, x: Tensor, mean: Tensor, root: Tensor) -> GaussianPosterior:
+        """A posterior on `(n, fields)` at points x, of its mean `(n, fields)` and a root `(n fields, q)`."""
+        space = field_space(self.family, x)
+        dense = DenseMap(root, Space((root.shape[-1],), "xi"), space)
+        variance = root.square().sum(-1).reshape(space.shape)
+        return GaussianPosterior(space, mean=mean, root=dense, variance=variance, meta={"problem": self.family.name})
+
+    def _law(self, z: Tensor, w: Tensor, x: Tensor, refined: bool) -> tuple[Tensor, Tensor]:
+        """Mean `(n, fields)` and root of the covariance `(n fields, q)`."""
+        if refined:
+            member = RefinedMember(self, z, w, refine(self.family, self.network, self.refining, z, w))
+            return member.mean(x), member.root(x)
+        return self._mean_at(z, w, x), self._root(z, w, x)
+
     def _root(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         root = field_root(self.family, self.network, self.covariance, x, z, w)
         std = torch.linalg.vector_norm(root, dim=-1).reshape(len(x), self.family.n_fields)
@@ -214,12 +259,6 @@ class FieldProcess:
     def _mean_at(self, z: Tensor, w: Tensor, x: Tensor) -> Tensor:
         with torch.no_grad():
             return mean_field(self.family, self.network, x, z, w)
-
-    def _gaussian(self, x: Tensor, mean: Tensor, root: Tensor) -> GaussianPosterior:
-        space = field_space(self.family, x)
-        dense = DenseMap(root, Space((root.shape[-1],), "xi"), space)
-        variance = root.square().sum(-1).reshape(space.shape)
-        return GaussianPosterior(space, mean=mean, root=dense, variance=variance, meta={"problem": self.family.name})
 
     def _one(self, z: Tensor, w: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One set of parameters and of points in float64, checked."""

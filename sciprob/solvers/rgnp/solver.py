@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
+from sciprob.errors import ConfigError
 from sciprob.operators.base import Capability
 from sciprob.problems.family import ProblemFamily
 from sciprob.random import Streams
@@ -19,9 +20,13 @@ from sciprob.solvers.rgnp.amortised import Amortised
 from sciprob.solvers.rgnp.gauss_newton import GaussNewton, gauss_newton_step, weights
 from sciprob.solvers.rgnp.laplace import LaplaceCovariance
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
+from sciprob.solvers.rgnp.parallel import ALONE, Processes
 from sciprob.solvers.rgnp.sampling import sobol_collocation
 from sciprob.solvers.rgnp.store import new_network
 from sciprob.solvers.rgnp.variational import Variational, VariationalSettings, VariationalState
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 
@@ -66,6 +71,8 @@ class RandomGridNeuralProcess:
             kept; its own standard deviations are no error bars, and the Laplace approximation replaces them.
         variational: Networks, batches, rate and steps, for `variational`.
         precision: `single` or `double` during `gauss-newton`; results are always double.
+        compiled: Whether steps of `gauss-newton` run as one compiled graph of static shapes (`torch.compile`, CUDA
+            graphs on a GPU): `auto` on a GPU, `always`, or `never`. Compilation takes about a minute.
         laplace_residuals: Residuals, over all equations, that the Laplace approximation is made of.
         calibration_cases: Reference solutions that standard deviations are fitted to; 0 leaves the map uncalibrated.
         calibration_points: Points of each of them.
@@ -83,6 +90,7 @@ class RandomGridNeuralProcess:
     trainer: Literal["gauss-newton", "variational"] = "gauss-newton"
     variational: VariationalSettings = field(default_factory=VariationalSettings)
     precision: Literal["single", "double"] = "single"
+    compiled: Literal["auto", "always", "never"] = "auto"
     laplace_residuals: int = 1000
     calibration_cases: int = 32
     calibration_points: int = 64
@@ -90,6 +98,7 @@ class RandomGridNeuralProcess:
     def __post_init__(self) -> None:
         one_of(self, "trainer", ("gauss-newton", "variational"))
         one_of(self, "precision", tuple(_DTYPES))
+        one_of(self, "compiled", ("auto", "always", "never"))
         at_least(self, 1, "laplace_residuals", "calibration_points")
         at_least(self, 0, "calibration_cases")
 
@@ -103,6 +112,17 @@ class RandomGridNeuralProcess:
         """Of the network that is trained."""
         return self.variational.network if self.trainer == "variational" else self.network
 
+    def shared(self, fabric: Fabric) -> SharedTraining:
+        """This training by all processes of a launched Fabric.
+
+        Raises:
+            ConfigError: For the `variational` training, which runs in one process.
+        """
+        if self.trainer == "variational":
+            message = 'the `variational` training runs in one process; use `trainer="gauss-newton"` or leave it alone.'
+            raise ConfigError(message)
+        return SharedTraining(self, Processes(fabric))
+
     def init(self, problem: ProblemFamily, streams: Streams) -> FitState:
         """A network with random weights."""
         generator = streams["calibration"]
@@ -115,16 +135,26 @@ class RandomGridNeuralProcess:
         start = weights(network)
         return FitState(start, torch.zeros_like(start), 0, float("inf"), seed)
 
-    def step(self, problem: ProblemFamily, state: FitState, streams: Streams) -> tuple[FitState, Mapping[str, float]]:
-        """One step on new samples."""
+    def step(
+        self, problem: ProblemFamily, state: FitState, streams: Streams, processes: Processes = ALONE
+    ) -> tuple[FitState, Mapping[str, float]]:
+        """One step on new samples, which several processes may share."""
         if state.published is not None:
             trainer = Variational(problem, self.variational, state.weights.device)
             published, info = trainer.step(state.published, streams)
             figures = {name: float(value) for name, value in info.items()}
             return replace(state, step=state.step + 1, residual=figures["residual"], published=published), figures
         network, method = self._network(problem, state), self.gauss_newton
+        on_gpu = state.weights.is_cuda
         direction, residual = gauss_newton_step(
-            method, problem, network, state.direction, state.step, streams["collocation"]
+            method,
+            problem,
+            network,
+            state.direction,
+            state.step,
+            streams["collocation"],
+            compiled=self.compiled == "always" or (self.compiled == "auto" and on_gpu),
+            processes=processes,
         )
         moved = FitState(weights(network), direction, state.step + 1, residual, state.seed)
         return moved, {"residual": residual, "rate": method.rate_at(state.step)}
@@ -160,3 +190,23 @@ class RandomGridNeuralProcess:
             return network
         vector_to_parameters(state.weights.clone(), network.parameters())
         return network
+
+
+@dataclass(frozen=True)
+class SharedTraining:
+    """A `RandomGridNeuralProcess` whose steps several processes make together; all else it does itself.
+
+    Args:
+        solver: The method.
+        processes: Who shares the samples.
+    """
+
+    solver: RandomGridNeuralProcess
+    processes: Processes
+
+    def step(self, problem: ProblemFamily, state: FitState, streams: Streams) -> tuple[FitState, Mapping[str, float]]:
+        """One step; every process calls it."""
+        return self.solver.step(problem, state, streams, self.processes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.solver, name)

@@ -21,12 +21,13 @@ from sciprob.solvers.rgnp.calibration import ErrorScale
 from sciprob.solvers.rgnp.laplace import LaplaceCovariance
 from sciprob.solvers.rgnp.network import NetworkShape, PointNetwork
 from sciprob.solvers.rgnp.observation_store import pack_observation_map, unpack_observation_map
+from sciprob.solvers.rgnp.refined_scale import RefinedScale
 from sciprob.solvers.runfolder import write_json
 
 if TYPE_CHECKING:
     from sciprob.solvers.rgnp.amortised import Amortised
 
-FORMAT, VERSION = "sciprob-amortised", 2
+FORMAT, VERSION = "sciprob-amortised", 3
 _MODEL = "model.json"
 
 
@@ -56,6 +57,7 @@ def save_amortised(amortised: Amortised, folder: Path) -> Path:
         "inverse": inverse,
         "precision": amortised.covariance.precision,
         "scale": to_mapping(amortised.scale),
+        "refined_scale": to_mapping(amortised.refined_scale),
         "bands": {repr(confidence): factor for confidence, factor in amortised.bands.items()},
         "meta": dict(amortised.meta),
     }
@@ -86,10 +88,11 @@ def load_amortised(folder: str | Path, family: ProblemFamily | None = None) -> A
         raise ConfigError(message) from error
     covariance = LaplaceCovariance(tensors["vectors"], tensors["eigenvalues"], words["precision"])
     scale = from_mapping(ErrorScale, words["scale"], f"[scale] of {_MODEL}")
+    refined = from_mapping(RefinedScale, words["refined_scale"], f"[refined_scale] of {_MODEL}")
     bands = {float(confidence): factor for confidence, factor in words["bands"].items()}
     where = f"[inverse] of {_MODEL}"
     inverse = unpack_observation_map(tensors, found, built, where) if (found := words.get("inverse")) else None
-    return Amortised(built, shape, network, covariance, scale, bands, words["meta"], inverse)
+    return Amortised(built, shape, network, covariance, scale, refined, bands, words["meta"], inverse)
 
 
 def new_network(family: ProblemFamily, shape: NetworkShape, generator: torch.Generator) -> PointNetwork:
