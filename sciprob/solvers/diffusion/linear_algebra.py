@@ -193,8 +193,6 @@ class SpectralData(LinearData):
 class IterativeData(LinearData):
     """`LinearData` by conjugate gradients, each right-hand side with its own coefficients.
 
-    Solves start from the solution of the same batch at the level before, which is close where levels are.
-
     Args:
         matrix: A.
         target: b.
@@ -212,15 +210,15 @@ class IterativeData(LinearData):
         self.max_iterations = max_iterations
         self.products = 0
 
-    def solve(self, r: Tensor, g: float, start: Tensor | None = None) -> Tensor:
-        """(I + g A A^T)^{-1} r, from `start` if given.
+    def solve(self, r: Tensor, g: float) -> Tensor:
+        """(I + g A A^T)^{-1} r.
 
         Raises:
             ConvergenceError: If the tolerance is not met.
         """
         if g == 0:
             return r
-        return self._solve(lambda w: w + g * self.forward(self.adjoint(w)), r, start)
+        return self._solve(lambda w: w + g * self.forward(self.adjoint(w)), r)
 
     def log_det(self, g: float) -> float:
         """Left out: it would need all singular values."""
@@ -253,11 +251,9 @@ class IterativeData(LinearData):
             e = e + math.sqrt(g) * self.forward(randn(tuple(like.shape), like, generator))
         return x - v * self.adjoint(self.solve(self.forward(x) + e, g + v))
 
-    def _solve(self, apply: Callable[[Tensor], Tensor], rhs: Tensor, start: Tensor | None) -> Tensor:
+    def _solve(self, apply: Callable[[Tensor], Tensor], rhs: Tensor) -> Tensor:
         flat = rhs.reshape(-1, rhs.shape[-1])
-        first = torch.zeros_like(flat) if start is None else start.reshape(flat.shape)
-        remainder = flat if start is None else flat - apply(first)
-        result = conjugate_gradients(apply, remainder, self.tolerance * inner(flat, flat).sqrt(), self.max_iterations)
+        result = conjugate_gradients(apply, flat, self.tolerance * inner(flat, flat).sqrt(), self.max_iterations)
         self.products += result.iterations
         if not result.converged:
             worst = int(result.residual.argmax())
@@ -266,7 +262,7 @@ class IterativeData(LinearData):
                 f"{float(result.residual[worst]):.2g}; raise the noise or the limit of direct decompositions."
             )
             raise ConvergenceError(message, sample=worst)
-        return (first + result.solution).reshape(rhs.shape)
+        return result.solution.reshape(rhs.shape)
 
 
 def linear_data(matrix: LinearMap, target: Tensor, direct_limit: int = DIRECT_LIMIT) -> LinearData:
