@@ -87,6 +87,7 @@ def test_phantoms_are_solved_from_the_command_line(name, capsys):
 
 
 @needs("ellipses")
+@pytest.mark.filterwarnings("ignore::sciprob.errors.SciprobWarning")  # eight particles lose their weights, and say so
 def test_a_phantom_with_its_trained_prior(capsys):
     small = ["--set", "scan.views=6", "--set", "particles=8", "--set", "steps=12"]
     assert main(["solve", "tomography-sparse", *small]) == 0
