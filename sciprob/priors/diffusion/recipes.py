@@ -73,8 +73,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "low_modes": 8,
     },
     "gaussian-field": {
-        "network": {"width": 32, "factors": [1, 2, 2], "padding": "circular"},
-        "training": {"steps": 3000, "batch": 16, "log_level": -0.3, "log_spread": 1.6},
+        "network": {"width": 32, "factors": [1, 2, 2], "stem": 2, "padding": "circular"},
+        "training": {"steps": 2000, "batch": 16, "log_level": -0.3, "log_spread": 1.6},
     },
 }
 
