@@ -426,12 +426,17 @@ ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
         "International Conference on Learning Representations",
         2024,
     ),
-    "chen2025afdps": _article(
-        "Chen, Haoxuan and Ren, Yinuo and Min, Martin Renqiang and Ying, Lexing and Izzo, Zachary",
-        "Solving Inverse Problems via Diffusion-Based Priors: An Approximation-Free Ensemble Sampling Approach",
-        "arXiv",
-        2025,
-        eprint="2506.03979",
+    "chen2025afdps": (
+        "unpublished",
+        {
+            "author": "Chen, Haoxuan and Ren, Yinuo and Min, Martin Renqiang and Ying, Lexing and Izzo, Zachary",
+            "title": "Solving Inverse Problems via Diffusion-Based Priors: "
+            "An Approximation-Free Ensemble Sampling Approach",
+            "note": "arXiv 2506.03979",
+            "year": "2025",
+            "eprint": "2506.03979",
+            "archiveprefix": "arXiv",
+        },
     ),
     "wu2023tds": _chapter(
         "Wu, Luhuan and Trippe, Brian L. and Naesseth, Christian A. and Blei, David M. and Cunningham, John P.",
