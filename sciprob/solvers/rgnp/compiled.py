@@ -34,8 +34,7 @@ class CompiledJacobian:
         batch: Any samples, as many as there will be.
         backend: Of `torch.compile`.
 
-    Raises:
-        Whatever `torch.compile` raises where there is no compiler for C++ (CPU) or Triton (GPU).
+    Needs a compiler for C++ on the CPU, Triton on a GPU; without, the first call raises an error of `torch.compile`.
     """
 
     def __init__(
