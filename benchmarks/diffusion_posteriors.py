@@ -27,6 +27,7 @@ from _diffusion_tomography import LIMITED, SPARSE, bench_case
 
 from sciprob.solvers.baselines.laplace import Laplace
 from sciprob.solvers.baselines.pcn import PCN
+from sciprob.solvers.diffusion.daps import DAPS
 from sciprob.solvers.diffusion.dps import DPS
 from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
 from sciprob.solvers.diffusion.pigdm import PiGDM
@@ -46,13 +47,16 @@ def part_orders(table: Table, _quick: bool) -> None:
 
 def part_tomography(table: Table, quick: bool) -> None:
     """Every method gets about the same number of network evaluations: members times steps."""
-    members, steps = (8, 20) if quick else (32, 60)
+    members, steps = (8, 20) if quick else (16, 60)
     methods: dict[str, Callable[[], Any]] = {
-        "diffusion-ensemble": lambda: DiffusionEnsemble(particles=members, steps=steps),
+        "diffusion-ensemble, 1 corrector": lambda: DiffusionEnsemble(
+            particles=members, steps=steps // 2, twist="inflation", correctors=1, sigma_max=20.0
+        ),
+        "daps": lambda: DAPS(samples=members, steps=steps // 3, flow_calls=3),
         "dps": lambda: DPS(samples=members, steps=steps),
         "red-diff": lambda: RedDiff(samples=members, steps=steps),
         "split-gibbs": lambda: SplitGibbs(
-            chains=members, samples=2, burn_in=8, prior_calls=steps // 10, rho_max=2.0, decay=0.7
+            chains=members, samples=2, burn_in=13, prior_calls=max(steps // 15, 2), rho_max=3.0, decay=0.8
         ),
     }
     cases = {**SPARSE, **LIMITED}
