@@ -11,3 +11,14 @@ html_theme = "alabaster"
 html_theme_options = {"description": "Posteriors for scientific computing", "fixed_sidebar": True}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+
+
+def _escape_bars(*arguments):
+    """Docstrings are plain text, where bars mean absolute values and not substitutions of reStructuredText."""
+    lines = arguments[-1]
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
+def setup(app):
+    """Register the hook, after napoleon has read the sections."""
+    app.connect("autodoc-process-docstring", _escape_bars, priority=900)
