@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from sciprob.priors.diffusion.denoiser import Denoiser
 from sciprob.priors.diffusion.spectral_prior import SpectralPrior
 from sciprob.priors.diffusion.spectrum import FourierSpectrum, KroneckerSpectrum, Spectrum, cosine_basis
 from sciprob.priors.grid_matern import GridMatern
-from sciprob.priors.kronecker import KroneckerPrior
 from sciprob.random import randn
 from sciprob.spaces import Space
+
+if TYPE_CHECKING:
+    from sciprob.priors.kronecker import KroneckerPrior
 
 _DENSE_LIMIT = 4096  # unknowns up to which a covariance is formed and diagonalised
 
@@ -81,6 +84,8 @@ class GaussianDenoiser(Denoiser):
         """
         if isinstance(prior, SpectralPrior):
             return cls(prior.space, prior.mean, prior.spectrum)
+        from sciprob.priors.kronecker import KroneckerPrior  # loads GPyTorch, and with it Pyro
+
         if isinstance(prior, KroneckerPrior):
             return cls(prior.space, prior.mean, _kronecker_spectrum(prior))
         if isinstance(prior, GridMatern) and (spectrum := _matern_spectrum(prior)) is not None:
