@@ -37,7 +37,7 @@ class DPS(Annealing):
     Args:
         scale: zeta', 0.1 to 1 in the paper for images in [-1, 1].
         guidance: `normalised` or `likelihood`.
-        noise: Whether the step is ancestral; without, it is DDIM.
+        ancestral: Whether the step is ancestral; without, it is DDIM.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -47,7 +47,7 @@ class DPS(Annealing):
 
     scale: float = 1.0
     guidance: Literal["normalised", "likelihood"] = "normalised"
-    noise: bool = True
+    ancestral: bool = True
 
     name: ClassVar[str] = "dps"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.DENOISER, Capability.VJP, Capability.GAUSSIAN_NOISE})
@@ -61,9 +61,9 @@ class DPS(Annealing):
     def move(self, latent: LatentProblem, z: Tensor, start: float, end: float, generator: torch.Generator) -> Tensor:
         """One network call with its gradient, one forward and one adjoint solve."""
         denoised, gradient = self._guide(latent, z, start)
-        share = (end / start) ** 2 if self.noise else end / start
+        share = (end / start) ** 2 if self.ancestral else end / start
         moved = denoised + share * (z - denoised) - self._factor(start, end, share) * gradient
-        spread = end * math.sqrt(1 - share) if self.noise else 0.0
+        spread = end * math.sqrt(1 - share) if self.ancestral else 0.0
         return moved + spread * randn(tuple(z.shape), z, generator) if spread > 0 else moved
 
     def _guide(self, latent: LatentProblem, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:

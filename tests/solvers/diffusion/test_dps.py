@@ -72,7 +72,7 @@ def test_overconfidence_on_a_linear_gaussian_case(monkeypatch):
     assert reference_mean == pytest.approx(1.3628, abs=2e-4)
     errors = []
     for steps in (1000, 4000):
-        solver = DPS(guidance="likelihood", noise=False, steps=steps)
+        solver = DPS(guidance="likelihood", ancestral=False, steps=steps)
         reached, law = affine_law(solver, problem, monkeypatch)
         errors.append(abs(float(reached) - reference_mean))
         assert float(law) < float(covariance) / 1000
