@@ -24,8 +24,8 @@ class LogDensity:
         log p(xi | y) = log p(y | W(xi)) - |xi|^2 / 2 + const,
 
     unconstrained, of unit prior scale, and well-conditioned whatever the mesh. Rows are flattened xi; many
-    rows are one batch of solves. Fit for `emcee.EnsembleSampler(..., vectorize=True)`, for SciPy, BlackJAX-like
-    samplers that take value and gradient, and for a PyMC `Op`.
+    rows are one batch of solves. Fit for `emcee.EnsembleSampler(..., vectorize=True)` and for
+    any sampler or optimiser that takes values and gradients in numpy.
 
     Args:
         problem: A problem with data whose prior is whitened.

@@ -90,8 +90,8 @@ def _planes(posteriors: Mapping[str, Posterior], truth: Tensor | None) -> Figure
         panels = list(grid[row, shift * row :])
         norm = colour_range(*(to_numpy(field) for field in fields.values()), zero=bool(row))
         for axes, (label, field) in zip(panels, fields.items(), strict=True):
-            title = label if label == "truth" or row else f"mean: {label}"
-            mappable = draw_field(axes, first.space, field, f"std: {label}" if row else title, cmap=cmap, norm=norm)
+            title = label if label == "truth" else f"{'std' if row else 'mean'}: {label}"
+            mappable = draw_field(axes, first.space, field, title, cmap=cmap, norm=norm)
             if axes is not panels[0]:
                 axes.set_ylabel("")
         colour_bar(figure, mappable, panels, f"{word}{quantity(first.space)}")

@@ -104,7 +104,7 @@ def calibrate(
     Args:
         problem: A problem; with several workers one that was built from a file.
         solver: Name, class or configured object; default the problem's own.
-        simulations: Number of data sets; 200 see intervals that are a fifth too narrow.
+        simulations: Number of data sets; 200 see intervals that are a third too narrow nearly always.
         draws: Posterior draws per data set; 99 make ranks of whole per cent.
         entries: Single entries of m to rank, spread evenly.
         seed: Root of all randomness; simulation i does not depend on the others.

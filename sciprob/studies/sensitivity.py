@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -110,8 +111,6 @@ def sobol_indices(
 def _indices(
     f_a: Tensor, f_b: Tensor, mixed: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    import numpy as np
-
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     outputs = {"f_A": f_a.numpy()[None], "f_B": f_b.numpy()[None], "f_AB": mixed.numpy()[:, None]}
     result = stats.sobol_indices(func=outputs, n=len(f_a), rng=np.random.default_rng(seed))

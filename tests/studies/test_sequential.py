@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import torch
 
@@ -105,4 +103,3 @@ def test_what_cannot_be_updated_is_named():
     prior = GaussianPosterior(darcy.parameter, mean=darcy.prior.mean, root=darcy.prior.root)
     with pytest.raises(UnsupportedProblemError, match="needs a linear operator"):
         update(prior, darcy.likelihood, darcy.observed)
-    assert dataclasses.is_dataclass(darcy)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,7 @@ from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.diffusion.linear_algebra import LinearData
 from sciprob.solvers.diffusion.twists import event_inner
 
-# Gauss-Legendre points and weights on [0, 1]; exact where the score is a polynomial of degree 7 along the segment
-_NODES = (0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970263)
-_WEIGHTS = (0.17392742256872692, 0.32607257743127307, 0.32607257743127307, 0.17392742256872692)
+_POINTS = 4  # of the Gauss-Legendre rule along a segment: exact where the score is a polynomial of degree 7 there
 _TARGET = 0.57  # acceptance rate, Roberts and Rosenthal (1998)
 
 
@@ -132,11 +131,11 @@ class MetropolisCorrection:
 def log_density_ratio(denoiser: Denoiser, x: Tensor, y: Tensor, sigma: float) -> Tensor:
     """Log p_sigma(y) - log p_sigma(x) as the integral of the score along the segment, `(N,)` in float64."""
     step, axes = y - x, x.ndim - 1
-    points = torch.stack([x + node * step for node in _NODES])
+    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
+    points = torch.stack([x + float(node + 1) / 2 * step for node in nodes])
     scores = (denoiser(points, sigma) - points) / sigma**2
     along = event_inner(scores, step.expand(points.shape), axes)
-    weights = torch.tensor(_WEIGHTS, dtype=torch.float64, device=x.device)
-    ratio: Tensor = torch.tensordot(weights, along, dims=1)
+    ratio: Tensor = torch.tensordot(torch.from_numpy(weights / 2).to(x.device), along, dims=1)
     return ratio
 
 
