@@ -73,7 +73,7 @@ def train_prior(
         seed: Root of all randomness.
         budget: Largest time of training, `60`, `"60s"`, `"20m"`.
         out: Folder to write; it can be resumed after a kill at any moment, and `load_diffusion_prior` reads it.
-        device: `cpu`, `cuda`, or `auto`: CUDA if there is one. On CUDA networks are trained with bfloat16 products.
+        device: `cpu`, `cuda`, or `auto`: CUDA if there is one.
         devices: CUDA devices; gradients are averaged over them.
         progress: Show progress on stderr.
         callbacks: Called as `callback(step, state, info)` after every step.
@@ -144,8 +144,10 @@ def _launch(
     callbacks: Sequence[Callback],
 ) -> TrainedPrior:
     cuda = device.type == "cuda"
+    precision = recipe.training.precision
+    half = precision == "bfloat16" or (precision == "auto" and cuda)
     fabric = Fabric(
-        accelerator="cuda" if cuda else "cpu", devices=devices, precision="bf16-mixed" if cuda else "32-true"
+        accelerator="cuda" if cuda else "cpu", devices=devices, precision="bf16-mixed" if half else "32-true"
     )
     fabric.launch()
     first = fabric.is_global_zero  # the other processes only compute

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class Training:
         smallest: Smallest noise level.
         largest: Largest.
         average: Relative width of the average of weights.
+        precision: Of the network's products while it is trained, `single`, `bfloat16`, or `auto`: bfloat16 on CUDA,
+            single on a CPU. Recent CPUs train wide networks 1.5 times faster with bfloat16. Weights are single.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -64,6 +66,7 @@ class Training:
     smallest: float = 0.002
     largest: float = 80.0
     average: float = 0.08
+    precision: Literal["auto", "single", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.noisings) < 1 or self.batch % self.noisings:

@@ -96,6 +96,14 @@ def test_a_saved_prior_is_the_same_up_to_half_precision(tmp_path: Path) -> None:
         load_diffusion_prior(file)
 
 
+def test_half_precision_products_train_nearly_the_same_weights() -> None:
+    recipes = [make_recipe("gaussian-field", {**SMALL, "training.precision": name}) for name in ("single", "bfloat16")]
+    single, half = (train_prior(recipe, progress=False).prior.denoiser for recipe in recipes)
+    z = torch.randn(2, 8, 8, generator=seeded())
+    difference = (single(z, 0.5) - half(z, 0.5)).norm() / single(z, 0.5).norm()
+    assert 1e-6 < float(difference) < 0.05
+
+
 def test_recipes_are_tables_and_mistakes_name_the_nearest() -> None:
     for name in recipe_names():
         recipe = make_recipe(name, {"training.steps": "7"})
