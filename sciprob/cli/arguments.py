@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _list,
         _show,
+        _copy,
         _doctor,
         _solve,
         _fit,
@@ -79,6 +80,13 @@ def _show(commands: Any) -> None:
     text = "show a problem or a solver with all its settings"
     command = _command(commands, "show", "catalogue:run_show", text, "sciprob show darcy-sensors\n  sciprob show pcn")
     command.add_argument("name", metavar="NAME", help="problem, problem file (.toml) or solver")
+
+
+def _copy(commands: Any) -> None:
+    text = "copy a problem's file, to change its numbers"
+    command = _command(commands, "copy", "catalogue:run_copy", text, "sciprob copy darcy-sensors my-aquifer.toml")
+    command.add_argument("name", metavar="NAME", help="problem or problem file (.toml)")
+    command.add_argument("file", metavar="FILE", type=Path, nargs="?", help="file to write (default: ./NAME.toml)")
 
 
 def _doctor(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""`sciprob list` and `sciprob show`."""
+"""`sciprob list`, `sciprob show` and `sciprob copy`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sciprob.cli.tables import nearby, paragraph, table, write
 from sciprob.config import type_name
+from sciprob.errors import ConfigError
 from sciprob.problems.registry import WORDS, available, find, is_family, kind_class
 
 
@@ -51,6 +53,27 @@ def run_show(args: argparse.Namespace) -> int:
         _show_solver(args.name, SOLVERS[args.name])
     else:
         _show_problem(args.name)
+    return 0
+
+
+def run_copy(args: argparse.Namespace) -> int:
+    """Write a problem's file, comments included, where the user can change it."""
+    file = find(args.name)
+    target = args.file or Path(f"{file.path.stem}.toml")
+    if target.is_dir():
+        target /= f"{file.path.stem}.toml"
+    if target.suffix != ".toml":
+        message = f"`{target}` should end in .toml, so that commands take it for a file; add the ending."
+        raise ConfigError(message)
+    if target.exists():
+        message = f"`{target}` exists and is not overwritten; name another file."
+        raise ConfigError(message)
+    if not target.parent.is_dir():
+        message = f"there is no folder `{target.parent}`; make it first."
+        raise ConfigError(message)
+    target.write_text(file.path.read_text(encoding="utf-8"), encoding="utf-8")
+    run = "fit" if is_family(file.table) else "solve"
+    write(f"{target} is yours to change: `sciprob show {target}`, then `sciprob {run} {target} --out run`")
     return 0
 
 

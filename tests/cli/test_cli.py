@@ -228,6 +228,23 @@ def test_list_show_and_cite(capsys: Capture) -> None:
     assert "@article{stuart2010" in capsys.readouterr().out
 
 
+def test_a_copied_problem_is_the_same_and_can_be_changed(capsys: Capture) -> None:
+    Path("deeper").mkdir()
+    assert main(["copy", "line", "mine.toml"]) == 0
+    assert "`sciprob solve mine.toml --out run`" in capsys.readouterr().out
+    assert Path("mine.toml").read_text() == Path("problems/line.toml").read_text()
+    assert main(["copy", "mine.toml", "deeper"]) == 0
+    assert main(["copy", "poisson-family"]) == 0
+    assert "`sciprob fit poisson-family.toml --out run`" in capsys.readouterr().out
+    Path("deeper/mine.toml").write_text(Path("mine.toml").read_text().replace("std = 0.2", "std = 0.4"))
+    assert main(["solve", "deeper/mine.toml", "--out", "run"]) == 0
+    assert "std = 0.4" in Path("run/config.toml").read_text()
+    assert "is not overwritten; name another file" in fails(capsys, "copy", "line", "mine.toml")
+    assert "should end in .toml" in fails(capsys, "copy", "line", "mine")
+    assert "there is no folder `nowhere`" in fails(capsys, "copy", "line", "nowhere/mine.toml")
+    assert "did you mean `line`?" in fails(capsys, "copy", "linee")
+
+
 def test_plot_draws_again(capsys: Capture) -> None:
     main(["solve", "line", "--out", "run"])
     Path("run/figures/posterior.png").unlink()
@@ -250,7 +267,7 @@ def test_doctor_finds_what_is_required(capsys: Capture, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "command", ["", "list", "show", "doctor", "solve", "resume", "compare", "simulate", "plot", "mesh", "cite"]
+    "command", ["", "list", "show", "copy", "doctor", "solve", "resume", "compare", "simulate", "plot", "mesh", "cite"]
 )
 def test_help_has_an_example(command: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as exit_:
