@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from sciprob.cli.settings import parse_pairs, split_settings
 from sciprob.cli.tables import flat, number, paragraph, seconds, table, write
-from sciprob.problems.registry import ProblemFile, build_problem, find, kind_class, read_toml, refuse_family
+from sciprob.problems.registry import (
+    ProblemFile,
+    build_problem,
+    find,
+    kind_class,
+    read_toml,
+    refuse_family,
+    solver_settings,
+)
 
 if TYPE_CHECKING:
     from sciprob.posteriors.base import Posterior
@@ -47,9 +55,11 @@ def prepare(args: argparse.Namespace, names: list[str] | None) -> Request:
     file = find(args.problem)
     refuse_family(file.name, file.table)
     config = _run_config(file)
-    of_config = dict(config.get("solver", {}))
-    config_name = str(of_config.pop("name", "")) or file.table.get("default_solver")
-    names = names or [str(config_name or _default_solver(file))]
+    of_config = dict(config.get("solver", solver_settings(file.name, file.table)))
+    config_name = str(of_config.pop("name", "") if config else "") or file.table.get("default_solver")
+    if config_name is None and (names is None or of_config):
+        config_name = _default_solver(file)
+    names = names or [str(config_name)]
     classes = {name: solver_class(name) for name in names}
     kind = kind_class(str(file.table.get("kind", "")))
     overrides, settings = split_settings(parse_pairs(args.settings), kind, classes)

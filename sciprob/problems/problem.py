@@ -33,6 +33,7 @@ class Info:
         description: A short paragraph: what is unknown, what is measured, where the data come from.
         citations: BibTeX keys, resolved in `sciprob.io.citations`.
         default_solver: Solver used when none is named.
+        solver_settings: Its settings for this problem where they differ from the solver's own, by name.
     """
 
     title: str = ""
@@ -40,6 +41,7 @@ class Info:
     description: str = ""
     citations: tuple[str, ...] = ()
     default_solver: str = "laplace"
+    solver_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Problem kinds by name, and problem files that fill them with numbers.
 
 A kind is a frozen dataclass of settings with `build(name=..., data=...)`; a problem file is a TOML
-table with its `kind`, words (title, equation, ...) and the settings. Modules of kinds are imported
+table with its `kind`, words (title, equation, ...) and the settings, and a table `[solver]` of settings
+for its default solver where that one's own do not suit the problem. Modules of kinds are imported
 when one of their problems is built, so listing needs no engine.
 """
 
@@ -213,7 +214,23 @@ def build_problem(
 ) -> Problem:
     """Build a problem from its table; `where` is the file it came from, base of relative paths."""
     refuse_family(name, table)
-    return cast("Problem", build_kind(table, name=name, where=where, overrides=overrides, data=data))
+    settings = solver_settings(name, table)
+    own = {key: value for key, value in table.items() if key != "solver"}
+    built = cast("Problem", build_kind(own, name=name, where=where, overrides=overrides, data=data))
+    return dataclasses.replace(built, info=dataclasses.replace(built.info, solver_settings=settings))
+
+
+def solver_settings(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a problem's table sets of its default solver.
+
+    Raises:
+        ConfigError: If `solver` is no table.
+    """
+    settings = table.get("solver", {})
+    if not isinstance(settings, Mapping):
+        message = f"`solver` of `{name}` should be a table of settings of its `default_solver`, got {settings!r}."
+        raise ConfigError(message)
+    return dict(settings)
 
 
 def is_family(table: Mapping[str, Any]) -> bool:

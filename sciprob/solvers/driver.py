@@ -20,9 +20,9 @@ from sciprob.solvers.runfolder import RunFolder, environment, write_json
 from sciprob.solvers.setup import (
     check_capabilities,
     choose_device,
+    chosen_solver,
     configured_problem,
     configured_solver,
-    make_solver,
     run_config,
 )
 from sciprob.solvers.stopping import parse_budget
@@ -48,7 +48,8 @@ def solve(
 
     Args:
         problem: Prior, operator, likelihood and data.
-        solver: Name, class or configured object; by default the problem's `info.default_solver`.
+        solver: Name, class or configured object; by default the problem's `info.default_solver`, which has the
+            problem's `info.solver_settings` (by name or default; a class or an object has its own).
         seed: Root of all randomness.
         budget: Largest time, `60`, `"60s"`, `"5m"`; a run that reaches it stops after its step.
         out: Folder to write; it can be resumed after a kill at any moment.
@@ -66,7 +67,7 @@ def solve(
         ConfigError: For an unknown solver, device or budget, or a folder that is in use.
         NonFiniteError: If the state becomes NaN; names the entry.
     """
-    method = make_solver(solver if solver is not None else problem.info.default_solver)
+    method = chosen_solver(solver, problem)
     check_capabilities(method, problem)
     chosen = choose_device(device, problem)
     limit = parse_budget(budget)

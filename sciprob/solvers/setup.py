@@ -48,6 +48,18 @@ def make_solver(solver: Any, settings: Mapping[str, Any] | None = None, where: s
     return solver
 
 
+def chosen_solver(solver: Any, problem: Problem) -> Any:
+    """The solver that was asked for, or the problem's own for None; that one by name has the problem's settings.
+
+    Raises:
+        ConfigError: For an unknown name or wrong settings.
+    """
+    own = problem.info.default_solver
+    if solver is None or (isinstance(solver, str) and solver == own):
+        return make_solver(own, problem.info.solver_settings, f"[solver] of problem `{problem.name}`")
+    return make_solver(solver)
+
+
 def check_capabilities(solver: Any, problem: Problem) -> None:
     """Check that the problem has what the solver needs.
 

@@ -119,7 +119,7 @@ def calibrate(
 
     Source: Talts et al., arXiv 1804.06788; Modrak et al., Bayesian Analysis 2023; Lemos et al., ICML 2023 (TARP).
     """
-    from sciprob.solvers.setup import check_capabilities, make_solver, run_config
+    from sciprob.solvers.setup import check_capabilities, chosen_solver, run_config
 
     if simulations < 10 or draws < 9 or truths not in ("prior", "simulator"):
         message = (
@@ -127,7 +127,7 @@ def calibrate(
             f"'simulator', got {simulations}, {draws} and {truths!r}."
         )
         raise ConfigError(message)
-    method = make_solver(solver if solver is not None else problem.info.default_solver)
+    method = chosen_solver(solver, problem)
     check_capabilities(method, problem)
     settings = {"draws": draws, "entries": entries, "seed": seed, "truths": truths}
     remote = workers > 1 or cluster is not None

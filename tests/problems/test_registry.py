@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import tomli_w
 import torch
 
 import sciprob.assets
+from sciprob.cli.solving import prepare
 from sciprob.errors import ConfigError, DataError
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
@@ -27,6 +29,8 @@ from sciprob.problems.registry import (
     load_problem,
     register,
 )
+from sciprob.solvers import SOLVERS
+from sciprob.solvers.setup import chosen_solver, make_solver
 from sciprob.spaces import Space
 
 
@@ -144,3 +148,34 @@ def test_kind_names_are_unique_and_listed() -> None:
 def test_listing_imports_neither_torch_nor_engines() -> None:
     code = "import sys, sciprob.problems.registry as r; r.available(); print({'torch', 'dolfinx'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_settings_of_the_default_solver_come_with_the_problem(folder: Path) -> None:
+    """They hold where the problem's own solver is meant, by name or by default, and nowhere else."""
+    path = folder / "problems" / "toy.toml"
+    path.write_text('kind = "toy-identity"\ndefault_solver = "pcn"\n[solver]\nchains = 7\n')
+    problem = load_problem("toy")
+    assert problem.info.solver_settings == {"chains": 7}
+    assert chosen_solver(None, problem).chains == chosen_solver("pcn", problem).chains == 7
+    assert chosen_solver(SOLVERS["pcn"], problem).chains == 4
+    assert chosen_solver("laplace", problem).name == "laplace"
+    assert "solver" not in problem.config  # a run records the solver's settings by itself
+    request = prepare(_arguments("toy", "samples=9"), None)
+    assert (request.solvers["pcn"].chains, request.solvers["pcn"].samples) == (7, 9)
+    assert prepare(_arguments("toy", "chains=2"), ["pcn"]).solvers["pcn"].chains == 2
+    path.write_text('kind = "toy-identity"\ndefault_solver = "pcn"\n[solver]\nchain = 7\n')
+    with pytest.raises(ConfigError, match=r"unknown key `chain` in \[solver\] of problem `toy`; did you mean `chains`"):
+        chosen_solver(None, load_problem("toy"))
+    path.write_text('kind = "toy-identity"\nsolver = "pcn"\n')
+    with pytest.raises(ConfigError, match="`solver` of `toy` should be a table"):
+        load_problem("toy")
+
+
+def _arguments(problem: str, *settings: str) -> argparse.Namespace:
+    return argparse.Namespace(problem=problem, settings=settings, data=None, seed=None, budget=None, device="cpu")
+
+
+def test_solver_settings_of_all_problem_files_are_valid() -> None:
+    for file in available():
+        if "solver" in file.table:
+            make_solver(file.table["default_solver"], file.table["solver"], file.path.name)
