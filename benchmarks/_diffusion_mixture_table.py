@@ -19,6 +19,7 @@ from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
 from sciprob.solvers.diffusion.pigdm import PiGDM
 from sciprob.solvers.diffusion.red_diff import RedDiff
 from sciprob.solvers.diffusion.split_gibbs import SplitGibbs
+from sciprob.solvers.diffusion.tds import TwistedDiffusion
 
 _DIRECTIONS = 256
 
@@ -37,6 +38,7 @@ def methods(n: int, steps: int) -> dict[str, Callable[[], Any]]:
         "flow + Langevin (AFDPS-ODE)": lambda: DiffusionEnsemble(
             particles=n, steps=steps // 3, move="flow", twist="inflation", correctors=1, corrector="langevin"
         ),
+        "tds": lambda: TwistedDiffusion(particles=n, steps=steps),
         "split-gibbs": lambda: SplitGibbs(
             chains=n, samples=1, burn_in=9, prior_calls=steps // 10, rho_max=3.0, decay=0.6
         ),
@@ -72,6 +74,7 @@ def bench_mixtures(table: Table, particles: int, steps: int, seeds: int = 1) -> 
                 continue
             seconds += watch.seconds
             found.append(distance(posterior.samples.double(), posterior.weights.double(), case))
+            table.add(case.problem.name, method, "sliced W2", found[-1])
             if "log_evidence" in posterior.meta.get("diagnostics", {}):
                 evidence.append(abs(posterior.meta["diagnostics"]["log_evidence"] - case.log_evidence))
         if found:
