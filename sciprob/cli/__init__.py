@@ -35,8 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `sciprob list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (SciprobError, OSError) as error:
-        return _complain(error, 2, "", debug=args.debug)
+    except SciprobError as error:
+        return _complain(error, 2, debug=args.debug)
+    except OSError as error:
+        hint = "; check the path and its permissions." if error.filename else ""
+        return _complain(error, 2, after=hint, debug=args.debug)
     except Exception as error:  # any other is a defect, which still deserves one readable line
         hint = " (unexpected; run again with --debug and report the traceback)"
         return _complain(error, 1, f"{type(error).__name__}: ", hint, debug=args.debug)

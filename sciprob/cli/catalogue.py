@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import inspect
 import re
 import typing
@@ -52,6 +53,10 @@ def run_show(args: argparse.Namespace) -> int:
     if args.name in SOLVERS:
         _show_solver(args.name, SOLVERS[args.name])
     else:
+        near = difflib.get_close_matches(args.name, SOLVERS, n=1)
+        if near and not Path(args.name).exists() and args.name not in {file.name for file in available()}:
+            message = f"unknown solver or problem `{args.name}`; did you mean `{near[0]}`? `sciprob list` shows all."
+            raise ConfigError(message)
         _show_problem(args.name)
     return 0
 

@@ -149,7 +149,7 @@ def _variable(path: Path, names: tuple[str, ...]) -> Any:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    damaged = (OSError, ValueError, TypeError, KeyError, NotImplementedError, MatReadError, struct.error, zlib.error)
+    damaged = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError, struct.error, zlib.error)
     try:
         content = loadmat(path, simplify_cells=True)
     except damaged as error:

@@ -127,5 +127,5 @@ def _refuse_outside(x: Tensor, grid: GridSpace, axis: int) -> None:
     outside = ~((x >= lower - slack) & (x <= upper + slack))
     if bool(outside.any()):
         row = int(outside.nonzero()[0])
-        message = f"point {row} has {grid.dims[axis]} = {float(x[row]):g}, outside [{lower:g}, {upper:g}]."
+        message = f"point {row} has {grid.dims[axis]} = {float(x[row]):g}, outside [{lower:g}, {upper:g}]; move it."
         raise DataError(message)

@@ -156,6 +156,9 @@ def find(name_or_path: str | Path) -> ProblemFile:
         if path.is_file():
             return read_problem_file(path)
         names += [found.stem for found in folder.glob("*.toml")]
+    if Path(f"{text}.toml").is_file():
+        message = f"there is no problem called `{text}`, but a file `{text}.toml` is here; write its name with .toml."
+        raise ConfigError(message)
     message = f"unknown problem `{text}`; {did_you_mean(text, names)}"
     raise ConfigError(message)
 

@@ -130,4 +130,4 @@ class FESpace(Space):
         box = " x ".join(f"[{a:g}, {b:g}]" for a, b in zip(lower, upper, strict=True))
         inside = bool(((x >= lower) & (x <= upper)).all())
         where = f"in a hole or a notch of the mesh inside its box {box}" if inside else f"outside the mesh's box {box}"
-        return f"point {row} ({place}) lies {where}; move it into the domain or remove it."
+        return f"point {row} ({place}) lies {where}; move it into the domain, in the unit of the mesh, or remove it."

@@ -102,8 +102,8 @@ class GridSpace(Space):
         outside = ~((x >= self.lower[i] - tolerance) & (x <= self.upper[i] + tolerance))
         if bool(outside.any()):
             row = int(outside.nonzero()[0])
-            bounds = f"[{self.lower[i]:g}, {self.upper[i]:g}]"
-            message = f"point {row} has {self.dims[i]} = {float(x[row]):g}, outside {bounds}."
+            place, bounds = f"{self.dims[i]} = {float(x[row]):g}", f"[{self.lower[i]:g}, {self.upper[i]:g}]"
+            message = f"point {row} has {place}, outside {bounds}; move it, or give it in the unit of the grid."
             raise DataError(message)
         s = ((x - self.lower[i]) / self.spacing[i] - self._offset).clamp(0, self.shape[i] - 1)
         left = s.floor().clamp_max(max(self.shape[i] - 2, 0))

@@ -62,6 +62,9 @@ def fails(capsys: Capture, *argv: str, code: int = 2) -> str:
         (["cite", "nowhere"], "`nowhere` has no cite.bib"),
         (["plot", "nowhere"], "`nowhere` is not a run folder"),
         (["show", "linee"], "unknown problem `linee`"),
+        (["show", "laplas"], "unknown solver or problem `laplas`; did you mean `laplace`?"),
+        (["solve", "line", "--out", "/proc/run"], "'/proc/run'; check the path and its permissions."),
+        (["solve", "tomography-htc2022", "--data", "problems/line.toml"], "is not a readable MATLAB 5 file"),
         (["compare", "line", "--solvers", "gaussian,gaussian"], "takes different names"),
         (["compare", "line", "--solvers", "gaussian,pnc"], "unknown solver `pnc`; did you mean `pcn`?"),
         (["mesh", "bild", "x"], "unknown command `bild`; did you mean `build`?"),
@@ -243,6 +246,7 @@ def test_a_copied_problem_is_the_same_and_can_be_changed(capsys: Capture) -> Non
     assert "should end in .toml" in fails(capsys, "copy", "line", "mine")
     assert "there is no folder `nowhere`" in fails(capsys, "copy", "line", "nowhere/mine.toml")
     assert "did you mean `line`?" in fails(capsys, "copy", "linee")
+    assert "a file `mine.toml` is here; write its name with .toml" in fails(capsys, "show", "mine")
 
 
 def test_plot_draws_again(capsys: Capture) -> None:
