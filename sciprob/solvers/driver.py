@@ -16,7 +16,7 @@ from sciprob.errors import ConfigError
 from sciprob.problems.registry import read_toml
 from sciprob.solvers.checkpoint import load_measurements, save_measurements
 from sciprob.solvers.loop import Callback, Run
-from sciprob.solvers.runfolder import RunFolder, environment, write_json
+from sciprob.solvers.runfolder import RunFolder
 from sciprob.solvers.setup import (
     check_capabilities,
     choose_device,
@@ -77,8 +77,7 @@ def solve(
         config = run_config(problem, method, {"seed": seed, "device": str(chosen), "budget": limit})
         folder = RunFolder.create(out, overwrite=overwrite)
         save_measurements(folder.measurements, observed, problem.truth)
-        write_json(folder.path / "environment.json", environment(chosen))
-        folder.write_config(config)  # last: with it the folder can be resumed
+        folder.begin(config, chosen)
     return Run(problem.to(chosen), method, seed, chosen, limit, folder, progress, tuple(callbacks)).execute()
 
 

@@ -24,7 +24,7 @@ from sciprob.problems.registry import build_kind, read_toml
 from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.loop import Callback, Loop, how_to_go_on
-from sciprob.solvers.runfolder import RunFolder, environment, plain, write_json, write_text
+from sciprob.solvers.runfolder import RunFolder, plain, write_json, write_text
 from sciprob.solvers.setup import configured_solver, make_solver, torch_device
 from sciprob.solvers.stopping import Interrupts, parse_budget
 
@@ -99,8 +99,7 @@ def fit(
             "run": {"seed": seed, "device": str(chosen), "sciprob": __version__} | ({"budget": limit} if limit else {}),
         }
         folder = RunFolder.create(out, overwrite=overwrite)
-        write_json(folder.path / "environment.json", environment(chosen))
-        folder.write_config(config)  # last: with it the folder can be resumed
+        folder.begin(config, chosen)
     if fabric is not None:
         method = method.shared(fabric)
     return Fit(built, method, seed, chosen, limit, folder, progress and first, tuple(callbacks)).execute()

@@ -31,7 +31,7 @@ from sciprob.random import Streams
 from sciprob.solvers.base import Status
 from sciprob.solvers.checkpoint import read_tensors, write_tensors
 from sciprob.solvers.loop import Callback, Loop
-from sciprob.solvers.runfolder import RunFolder, environment, plain, write_json
+from sciprob.solvers.runfolder import RunFolder, plain, write_json
 from sciprob.solvers.setup import torch_device
 from sciprob.solvers.stopping import Interrupts, parse_budget
 
@@ -94,8 +94,7 @@ def train_prior(
             "run": {"seed": seed, "device": str(chosen), "devices": devices, "sciprob": __version__},
         }
         folder = RunFolder.create(out, overwrite=overwrite)
-        write_json(folder.path / "environment.json", environment(chosen))
-        folder.write_config(config)  # last: with it the folder can be resumed
+        folder.begin(config, chosen)
     return _launch(built, seed, chosen, devices, limit, folder, progress, callbacks)
 
 

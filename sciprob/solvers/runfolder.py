@@ -80,9 +80,10 @@ class RunFolder:
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink(missing_ok=True)
         return folder
 
-    def write_config(self, table: Mapping[str, Any]) -> None:
-        """Write `config.toml`."""
-        write_text(self.config, tomli_w.dumps(dict(table)))
+    def begin(self, config: Mapping[str, Any], device: torch.device) -> None:
+        """Write `environment.json` and last `config.toml`: with it the run can be resumed."""
+        write_json(self.path / "environment.json", environment(device))
+        write_text(self.config, tomli_w.dumps(dict(config)))
 
     def append_log(self, line: Mapping[str, Any], *, force: bool = False) -> None:
         """Add a line to `metrics.jsonl`; fast steps are thinned."""
