@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         _compare,
         _calibrate,
         _study,
+        _design,
         _simulate,
         _serve,
         _plot,
@@ -190,6 +191,31 @@ def _study(commands: Any) -> None:
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the table and all runs")
     _workers(command)
     _quiet(command)
+
+
+def _design(commands: Any) -> None:
+    text = "choose the places where further sensors would tell most"
+    example = "sciprob design darcy-sensors --sensors 3 --out design"
+    command = _command(commands, "design", "designing:run_design", text, example)
+    _problem(command)
+    command.add_argument("--solver", metavar="NAME", help="method (default: the problem's own choice)")
+    command.add_argument("--sensors", metavar="N", type=int, default=1, help="how many to choose (default: 1)")
+    command.add_argument(
+        "--candidates",
+        metavar="FILE|N",
+        default="400",
+        help="CSV file with the columns x,y of possible places, or how many points of the mesh to try (default: 400)",
+    )
+    command.add_argument(
+        "--criterion",
+        choices=["information", "variance"],
+        default="information",
+        help="expected information gain, or drop of the summed variances (default: information)",
+    )
+    command.add_argument("--noise", metavar="STD", type=float, help="error of a new reading (default: as the present)")
+    command.add_argument("--out", metavar="DIR", type=Path, help="folder for design.csv, candidates.csv and design.png")
+    command.add_argument("--overwrite", action="store_true", help="write into a folder that exists")
+    _running(command)
 
 
 def _simulate(commands: Any) -> None:

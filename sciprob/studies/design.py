@@ -121,6 +121,39 @@ def readings_at(operator: ForwardOperator, points: Tensor) -> ForwardOperator:
     raise UnsupportedProblemError(message)
 
 
+def places(operator: ForwardOperator, count: int) -> Tensor:
+    """About `count` points of the state's mesh or grid, spread evenly over it, as candidates for `readings_at`.
+
+    Args:
+        operator: As of `readings_at`.
+        count: How many points at most.
+
+    Returns:
+        `(n, d)`, in the order x, y, z.
+
+    Raises:
+        UnsupportedProblemError: If the operator does not end in point values.
+    """
+    if isinstance(operator, Composition | LinearComposition):
+        return places(operator.outer, count)
+    if not isinstance(operator, PointObservation | SpectralObservation):
+        message = f"{type(operator).__name__} does not end in values at points; give candidates and their operator."
+        raise UnsupportedProblemError(message)
+    space: Any = operator.grid if isinstance(operator, SpectralObservation) else operator.domain
+    points: Tensor = space.points()
+    return points if len(points) <= count else points[_spread(points, count)]
+
+
+def _spread(points: Tensor, count: int) -> Tensor:
+    """Indices of points of which each is the farthest from those before (Gonzalez, 1985), in their own order."""
+    chosen = [int((points - points.mean(0)).square().sum(1).argmin())]
+    distance = (points - points[chosen[0]]).square().sum(1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
+    return torch.tensor(sorted(chosen))
+
+
 def _deviations(
     posterior: Posterior, candidates: ForwardOperator, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
