@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sciprob import __version__
 from sciprob.config import did_you_mean, from_mapping, to_mapping
-from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.errors import ConfigError, MissingExtraError, UnsupportedProblemError
 from sciprob.problems.registry import build_problem
 
 if TYPE_CHECKING:
@@ -64,13 +65,25 @@ def check_capabilities(solver: Any, problem: Problem) -> None:
     """Check that the problem has what the solver needs.
 
     Raises:
-        UnsupportedProblemError: Names what is missing.
+        UnsupportedProblemError: Names what is missing, and the solvers that do without.
     """
     missing = solver.needs - problem.offers
     if missing:
         needs = " and ".join(sorted(capability.value for capability in missing))
-        message = f"solver `{solver.name}` needs {needs}, which `{problem.name}` does not offer; try another solver."
+        message = f"solver `{solver.name}` needs {needs}, which `{problem.name}` does not offer; {_instead(problem)}."
         raise UnsupportedProblemError(message)
+
+
+def _instead(problem: Problem) -> str:
+    """The solvers whose needs the problem meets, in words."""
+    from sciprob.solvers import SOLVERS
+
+    able = []
+    for name in SOLVERS:
+        with suppress(MissingExtraError):
+            if SOLVERS[name].needs <= problem.offers:
+                able.append(f"`{name}`")
+    return f"use {' or '.join(able)}" if able else "no other solver here does without"
 
 
 def choose_device(wish: str, problem: Problem) -> torch.device:

@@ -105,7 +105,9 @@ class ParticleSolver:
     correction_sigma: float | None = None
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.DENOISER, Capability.GAUSSIAN_NOISE})
+    needs: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.DENOISER, Capability.JVP, Capability.VJP, Capability.GAUSSIAN_NOISE}
+    )
     citations: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
