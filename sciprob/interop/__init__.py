@@ -3,6 +3,7 @@
 from sciprob.interop.imaging import from_deepinv, to_deepinv
 from sciprob.interop.log_density import LogDensity
 from sciprob.interop.matrix_free import from_matrix_free, to_pylops, to_scipy
+from sciprob.interop.pymc_model import to_pymc
 from sciprob.interop.remote import RemoteModel, remote_operator
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "remote_operator",
     "to_deepinv",
     "to_pylops",
+    "to_pymc",
     "to_scipy",
 ]

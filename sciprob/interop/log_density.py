@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,11 @@ class LogDensity:
 
     def value_and_gradient(self, xi: Any) -> tuple[Any, Floats]:
         """Log density and its gradient, shaped as `xi`; one forward and one adjoint solve per row."""
-        with torch.enable_grad():
-            x = self._tensor(xi).requires_grad_()
-            values = self._log_density(x)
-            (gradient,) = torch.autograd.grad(values.sum(), x)
-        array = values.detach().cpu().numpy()
-        return (float(array) if array.ndim == 0 else array), gradient.cpu().numpy()
+        return self._differentiated(self._log_density, xi)
+
+    def likelihood_and_gradient(self, xi: Any) -> tuple[Any, Floats]:
+        """The same of the log likelihood alone, for packages that bring the prior N(0, I) of xi themselves."""
+        return self._differentiated(self._log_likelihood, xi)
 
     def start(self, count: int, generator: torch.Generator) -> Floats:
         """Draws of the prior `(count, n)` to start chains from."""
@@ -79,7 +79,18 @@ class LogDensity:
         return m
 
     def _log_density(self, x: Tensor) -> Tensor:
-        return self.problem.likelihood.log_prob(self.whitening(self._shaped(x)), self._data) - x.square().sum(-1) / 2
+        return self._log_likelihood(x) - x.square().sum(-1) / 2
+
+    def _log_likelihood(self, x: Tensor) -> Tensor:
+        return self.problem.likelihood.log_prob(self.whitening(self._shaped(x)), self._data)
+
+    def _differentiated(self, function: Callable[[Tensor], Tensor], xi: Any) -> tuple[Any, Floats]:
+        with torch.enable_grad():
+            x = self._tensor(xi).requires_grad_()
+            values = function(x)
+            (gradient,) = torch.autograd.grad(values.sum(), x)
+        array = values.detach().cpu().numpy()
+        return (float(array) if array.ndim == 0 else array), gradient.cpu().numpy()
 
     def _tensor(self, xi: Any) -> Tensor:
         x = torch.as_tensor(np.array(xi, dtype=np.float64), device=self._data.device)
