@@ -39,7 +39,7 @@ def design_figure(
         dress(axes, "", "x", label)
     else:
         size = float(np.clip(4e4 / len(x), 14, 250))  # dots, since nothing is known between and beside the candidates
-        mappable = axes.scatter(*x.T[:2], c=heights, s=size, cmap=SPREAD_MAP, vmin=0, linewidth=0)
+        mappable = axes.scatter(x[:, 0], x[:, 1], c=heights, s=size, cmap=SPREAD_MAP, vmin=0, linewidth=0)
         axes.set_aspect("equal")
         at = best[:, 0], best[:, 1]
         seen = None if present is None else tuple(to_numpy(present).T[:2])
