@@ -120,6 +120,10 @@ def add_posterior(
     inside = coverage(posterior, truth, LEVELS)
     figures = image_scores(posterior.mean.to(truth), truth) | {"CRPS": float(crps(posterior, truth).mean())}
     figures |= {f"coverage {level}": value for level, value in inside.items()}
+    body = truth > 0
+    for level in LEVELS:  # air is easy: what is in the body by itself
+        low, high = (posterior.quantile((1 + sign * level) / 2).to(truth) for sign in (-1, 1))
+        figures[f"coverage {level} in the body"] = float(((low <= truth) & (truth <= high))[body].double().mean())
     figures |= {"cpu": watch.seconds}
     diagnostics = posterior.meta.get("diagnostics", {})
     for key in ("network_calls", "network_evaluations", "ess"):

@@ -1,7 +1,8 @@
 """Posteriors with diffusion priors: closed forms, sampler orders, tomography, real scans, flows, speed.
 
-    python benchmarks/diffusion_posteriors.py [--part mixtures orders tomography htc2022 navier-stokes speed]
+    python benchmarks/diffusion_posteriors.py [--part mixtures orders tomography htc2022 navier-stokes speed spectrum]
                                               [--quick] [--json PATH]
+    python benchmarks/diffusion_posteriors.py --part htc2022 --levels 1 4 7 --scans ta tb tc --weights prior.toml
 
 `mixtures`: nine Gaussian mixtures with known posteriors, 1024 particles and 200 network calls, sliced Wasserstein-2
 distance. `tomography`: phantoms of ellipses from 8, 16, 32 views and from 90, 60, 30 degrees. `htc2022`: the five
@@ -18,23 +19,23 @@ from typing import Any
 
 import torch
 from _diffusion_flow import bench_flows
-from _diffusion_htc import GAUSSIAN, SCANS, bench_level, scans_folder
+from _diffusion_htc import FEWER_VIEWS, GAUSSIAN, SCANS, bench_level, scans_folder
 from _diffusion_mixture_table import bench_mixtures
 from _diffusion_orders import bench_orders
+from _diffusion_spectrum import bench_spectrum
 from _diffusion_speed import bench_speed
 from _diffusion_table import Table
 from _diffusion_tomography import LIMITED, SPARSE, bench_case
 
 from sciprob.solvers.baselines.laplace import Laplace
 from sciprob.solvers.baselines.pcn import PCN
-from sciprob.solvers.diffusion.daps import DAPS
 from sciprob.solvers.diffusion.dps import DPS
 from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
 from sciprob.solvers.diffusion.pigdm import PiGDM
 from sciprob.solvers.diffusion.red_diff import RedDiff
 from sciprob.solvers.diffusion.split_gibbs import SplitGibbs
 
-PARTS = ("mixtures", "orders", "tomography", "htc2022", "navier-stokes", "speed")
+PARTS = ("mixtures", "orders", "tomography", "htc2022", "navier-stokes", "speed", "spectrum")
 
 
 def part_mixtures(table: Table, quick: bool) -> None:
@@ -47,12 +48,12 @@ def part_orders(table: Table, _quick: bool) -> None:
 
 def part_tomography(table: Table, quick: bool) -> None:
     """Every method gets about the same number of network evaluations: members times steps."""
-    members, steps = (8, 20) if quick else (16, 60)
+    members, steps = (8, 30) if quick else (16, 45)
     methods: dict[str, Callable[[], Any]] = {
         "diffusion-ensemble, 1 corrector": lambda: DiffusionEnsemble(
-            particles=members, steps=steps // 2, twist="inflation", correctors=1, sigma_max=20.0
+            particles=members, steps=steps // 2, twist="inflation", correctors=1, sigma_max=20.0, weights="equal"
         ),
-        "daps": lambda: DAPS(samples=members, steps=steps // 3, flow_calls=3),
+        "pigdm": lambda: PiGDM(samples=members, steps=steps),
         "dps": lambda: DPS(samples=members, steps=steps),
         "red-diff": lambda: RedDiff(samples=members, steps=steps),
         "split-gibbs": lambda: SplitGibbs(
@@ -70,15 +71,20 @@ def htc_solver() -> PiGDM:
 
 
 def part_htc2022(table: Table, quick: bool) -> None:
+    bench_scans(table, (7,) if quick else tuple(range(1, 8)), SCANS[:1] if quick else SCANS)
+
+
+def bench_scans(table: Table, levels: tuple[int, ...], scans: tuple[str, ...], learned: str = "") -> None:
+    """The scans at some levels by both priors, or only by the learned one where a file of its weights is given."""
     if not (scans_folder() / "htc2022_ta_full.mat").is_file():
         print("  the scans are not at hand; set SCIPROB_DATA to their folder")
         return
-    methods = {
-        "laplace, Gaussian latent field": ("tomography-htc2022", GAUSSIAN, Laplace),
-        "learned prior": ("tomography-htc2022-learned", {}, htc_solver),
-    }
-    for level in (7,) if quick else range(1, 8):
-        bench_level(table, level, SCANS[:1] if quick else SCANS, methods)
+    settings = FEWER_VIEWS | ({"prior.weights": learned} if learned else {})
+    methods = {"learned prior, pigdm": ("tomography-htc2022-learned", settings, htc_solver)}
+    if not learned:
+        methods["laplace, Gaussian latent field"] = ("tomography-htc2022", GAUSSIAN, Laplace)
+    for level in levels:
+        bench_level(table, level, scans, methods)
 
 
 def part_navier_stokes(table: Table, quick: bool) -> None:
@@ -98,16 +104,27 @@ def part_speed(table: Table, quick: bool) -> None:
     bench_speed(table, quick)
 
 
+def part_spectrum(table: Table, quick: bool) -> None:
+    bench_spectrum(table, quick)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
+    only = parser.add_argument_group("of htc2022")
+    only.add_argument("--levels", nargs="+", type=int, choices=range(1, 8), default=list(range(1, 8)))
+    only.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
+    only.add_argument("--weights", default="", help="file of a trained prior, measured alone in the package's place")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = Table()
     for part in arguments.part:
-        globals()[f"part_{part.replace('-', '_')}"](table, arguments.quick)
+        if part == "htc2022" and not arguments.quick:
+            bench_scans(table, tuple(arguments.levels), tuple(arguments.scans), arguments.weights)
+        else:
+            globals()[f"part_{part.replace('-', '_')}"](table, arguments.quick)
         if arguments.json:
             table.write(arguments.json)
 
