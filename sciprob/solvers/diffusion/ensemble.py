@@ -25,10 +25,13 @@ class DiffusionEnsemble(ParticleSolver):
             its own surrogate it is exact for any number of steps, weights and evidence included.
         `denoised`: steps that compare the denoised particles with the data; for nonlinear operators, one shared
             linearisation guides all particles, and the weights make up for it.
+        `renoised`: x is drawn given z and the data, linearised at each particle with a noise for what that leaves
+            out, and the noise of the next level is added; equal weights. Exact for Gaussians and linear operators at
+            any number of levels. Correctors repeat it at the same level.
         `continuous`: Euler steps of the guided stochastic equation; `kappa=1` is the published AFDPS-SDE, `kappa=0.5`
             the Feynman-Kac corrector, None adapts kappa.
         `flow`: the probability flow, with correctors: the published AFDPS-ODE.
-        `auto`: `conditioned` for linear operators, else `denoised`.
+        `auto`: `conditioned` for linear operators, else `renoised`, or `denoised` where `weights="path"`.
 
     Twists phi, for linear operators: `surrogate` (the prior's Gaussian surrogate, or the variance 1 where it has none)
     and `inflation` (S_v = I + v A A^T); for any: `isotropic` (noise variance 1 + gamma^2 |A|^2 v), `linear`
@@ -53,7 +56,7 @@ class DiffusionEnsemble(ParticleSolver):
     Janati, Le Corff, Moulines, ICLR 2024, arXiv 2308.07983.
     """
 
-    move: Literal["auto", "conditioned", "denoised", "continuous", "flow"] = "auto"
+    move: Literal["auto", "conditioned", "denoised", "renoised", "continuous", "flow"] = "auto"
     twist: Literal["surrogate", "inflation", "isotropic", "linear", "constant"] = "surrogate"
     kappa: float | None = None
     gamma: float = 1.0
@@ -66,7 +69,7 @@ class DiffusionEnsemble(ParticleSolver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, "move", ("auto", "conditioned", "denoised", "continuous", "flow"))
+        one_of(self, "move", ("auto", "conditioned", "denoised", "renoised", "continuous", "flow"))
         one_of(self, "twist", ("surrogate", "inflation", "isotropic", "linear", "constant"))
         one_of(self, "corrector", ("langevin", "renoising"))
         at_least(self, 0, "correctors", "gamma")
@@ -76,5 +79,12 @@ class DiffusionEnsemble(ParticleSolver):
     @property
     def _method(self) -> EnsembleMethod:
         return EnsembleMethod(
-            self.move, self.twist, self.kappa, self.gamma, self.correctors, self.corrector, self.corrector_step
+            self.move,
+            self.twist,
+            self.kappa,
+            self.gamma,
+            self.correctors,
+            self.corrector,
+            self.corrector_step,
+            self.weights == "path",
         )

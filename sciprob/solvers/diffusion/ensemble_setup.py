@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from sciprob.solvers.diffusion.level_step import Correct
 from sciprob.solvers.diffusion.linear_algebra import LinearData, linear_data
 from sciprob.solvers.diffusion.moves import ConditionedMove, ContinuousMove, FlowMove, Move, RenoisingCorrector
 from sciprob.solvers.diffusion.particles import Particles
+from sciprob.solvers.diffusion.renoised import DenoisedCovariance, RenoisedMove
 from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Surrogate, surrogate_of
 from sciprob.solvers.diffusion.twists import SurrogateTwist, TemperedTwist, Tempering, Twist
 
@@ -41,8 +43,15 @@ class EnsembleMethod:
     correctors: int = 0
     corrector: str = "renoising"
     corrector_step: float = 0.4
+    weighted: bool = False
 
     def __post_init__(self) -> None:
+        if self.move == "renoised" and (self.weighted or self.twist != "surrogate"):
+            message = (
+                'the move "renoised" has no weights and no twist but the surrogate\'s; use `weights="auto"` and '
+                '`twist="surrogate"`, or the move "denoised".'
+            )
+            raise ConfigError(message)
         if self.move in ("conditioned", "denoised") and self.twist in _TEMPERED:
             message = (
                 f'`twist="{self.twist}"` belongs to the continuous and flow moves, not to "{self.move}"; use '
@@ -74,7 +83,8 @@ class EnsembleSetup:
 
     def __init__(self, problem: LatentProblem, method: EnsembleMethod, direct_limit: int) -> None:
         if method.move == "auto":
-            method = replace(method, move="conditioned" if problem.linear else "denoised")
+            nonlinear = "denoised" if method.weighted or method.twist != "surrogate" else "renoised"
+            method = replace(method, move="conditioned" if problem.linear else nonlinear)
         self.problem, self.method, self.direct_limit = problem, method, direct_limit
         if not problem.linear:
             _check_nonlinear(problem.problem.name, method)
@@ -108,11 +118,20 @@ class EnsembleSetup:
             self._surrogate = self._new_surrogate(data)
         return self._surrogate
 
-    def first_point(self) -> Tensor:
+    @property
+    def weighted(self) -> bool:
+        """Whether the move has weights."""
+        return self.method.move != "renoised"
+
+    def first_point(self) -> Tensor | None:
         """Where a nonlinear operator is linearised first: near the mode under the surrogate, by Gauss-Newton steps.
+
+        None for linear operators, and for the move that linearises at each particle.
 
         A step that does not lower the misfit is halved up to four times; the last good point is kept.
         """
+        if self.problem.linear or not self.weighted:
+            return None
         surrogate = self.problem.prior.surrogate
         zero = self.problem.like.new_zeros(self.problem.latent.shape)
         point = zero if surrogate is None else surrogate.mean.to(zero)
@@ -138,6 +157,8 @@ class EnsembleSetup:
             return DenoisedMove(denoiser, self.surrogate(point), self.problem.residual)
         if kind == "twisted":
             return self._twisted()
+        if kind == "renoised":
+            return self._renoised
         if kind == "flow":
             return FlowMove(denoiser, self.twist(point))
         return ContinuousMove(denoiser, self.twist(point), self.method.kappa)
@@ -167,6 +188,8 @@ class EnsembleSetup:
         count = max(least, method.correctors)
         if count == 0:
             return None
+        if method.move == "renoised":
+            return lambda z, v, generator: self._renoised.correct(z, v, count, generator)
         if method.corrector == "renoising":
             share = 1 - method.corrector_step
             return RenoisingCorrector(denoiser, self.surrogate(point), count, share).apply
@@ -178,6 +201,8 @@ class EnsembleSetup:
     def start(self, count: int, v: float, point: Tensor | None, generator: torch.Generator) -> Particles:
         """Particles at the variance v: from the tilted Gaussian exactly where the twist is the surrogate's."""
         method, sets = self.method, self.problem.sets
+        if not self.weighted:
+            return self._renoised.start(count, v, generator)
         surrogate = self.surrogate(point)
         if method.move in ("denoised", "twisted") or method.twist in _TEMPERED:
             like = surrogate.data.target.new_zeros(*sets, count, *self.problem.latent.shape)
@@ -188,6 +213,12 @@ class EnsembleSetup:
             return Particles(z, -value, particles.log_evidence, particles.ancestors, v, seen)
         z, evidence = surrogate.start(sets, count, v, generator)
         return Particles.first(z, evidence, v)
+
+    @cached_property
+    def _renoised(self) -> RenoisedMove:
+        latent = self.problem
+        covariance = DenoisedCovariance.of(latent.prior.surrogate, latent.like.new_empty(latent.latent.shape))
+        return RenoisedMove(latent, latent.denoiser, covariance)
 
     def _twisted(self) -> TwistedMove:
         latent = self.problem
@@ -219,12 +250,12 @@ def _check_nonlinear(name: str, method: EnsembleMethod) -> None:
         words = 'the move "conditioned" is for linear ones; use `move="denoised"`, or leave it at "auto"'
     elif method.move == "twisted" and method.twist != "constant":
         words = 'inflated variances are for linear ones; set `variance="noise"`'
-    elif method.move != "denoised" and method.twist not in _TEMPERED:
+    elif method.move not in ("denoised", "renoised") and method.twist not in _TEMPERED:
         words = f'the twist "{method.twist}" is for linear ones here; use `twist="isotropic"`'
     elif method.move == "continuous" and method.kappa != 0.5:
         words = "the weights at this kappa need its Laplacian; set `kappa=0.5`"
-    elif method.correctors:
-        words = "correctors are for linear ones; set `correctors=0`"
+    elif method.correctors and method.move != "renoised":
+        words = 'this move has correctors for linear ones only; set `correctors=0`, or `move="renoised"`'
     if words is not None:
         message = f"the operator of `{name}` is not linear, and {words}."
         raise UnsupportedProblemError(message)

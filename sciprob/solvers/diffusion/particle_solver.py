@@ -135,12 +135,16 @@ class ParticleSolver:
         """
         setup = self._setup(problem)
         v = self._levels(setup)[0] ** 2
-        point = None if setup.problem.linear else setup.first_point()
+        point = setup.first_point()
         before = setup.problem.denoiser.calls
         particles = setup.start(self.particles, v, point, streams["start"])
         calls = setup.problem.denoiser.calls - before
         return ParticleState(
-            particles, point=point, point_sigma=math.sqrt(v), equal=self.weights == "equal", network_calls=calls
+            particles,
+            point=point,
+            point_sigma=math.sqrt(v),
+            equal=self.weights == "equal" or not setup.weighted,
+            network_calls=calls,
         )
 
     def step(
@@ -258,8 +262,10 @@ class ParticleSolver:
         self, setup: EnsembleSetup, state: ParticleState, streams: Streams
     ) -> tuple[ParticleState, Mapping[str, float]]:
         """A block of Metropolis steps, the first after resampling."""
-        correction, before = self._correction(setup, state), setup.problem.denoiser.calls
-        chains, rates = state.chains, []
+        before, chains, rates = setup.problem.denoiser.calls, state.chains, []
+        if state.point is None and not setup.problem.linear:
+            state = replace(state, point=state.particles.z.mean(0))
+        correction = self._correction(setup, state)
         if chains is None:
             chosen, _ = resample(state.particles, math.inf, streams["moves"])
             chains = correction.start(chosen.z)

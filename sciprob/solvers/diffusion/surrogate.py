@@ -358,7 +358,7 @@ def surrogate_of(prior: GaussianPrior, data: LinearData) -> Surrogate:
     Raises:
         UnsupportedProblemError: If it has correlations and the data are too many for a decomposition.
     """
-    centre, spectrum = prior.mean.to(data.target), _spectrum(prior)
+    centre, spectrum = prior.mean.to(data.target), spectrum_of(prior)
     values = spectrum.eigenvalues
     if spectrum.nullity == 0 and float(values.max() - values.min()) <= 1e-12 * float(values.max()):
         return IsotropicSurrogate(data, centre, float(values.max()))
@@ -382,7 +382,8 @@ class DiagonalSpectrum(Spectrum):
         return values.to(x.dtype) * x
 
 
-def _spectrum(prior: GaussianPrior) -> Spectrum:
+def spectrum_of(prior: GaussianPrior) -> Spectrum:
+    """Covariance of a Gaussian prior by its eigenvectors."""
     if isinstance(prior.root, DiagonalMap):
         return DiagonalSpectrum(prior.root.diagonal.double().square())
     return GaussianDenoiser.of_prior(prior).spectrum

@@ -1,0 +1,132 @@
+"""The move `renoised`: exact on Gaussians, near quadrature on curved data, its linear algebra, its refusals."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from solver_cases import bent_problem, dense_bayes, drive, linear_problem, quadrature, same_state, solve
+
+from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.likelihoods.base import Likelihood
+from sciprob.likelihoods.gaussian import GaussianNoise
+from sciprob.operators import DenseMap
+from sciprob.priors.base import GaussianPrior
+from sciprob.priors.diffusion.gaussian import GaussianDenoiser
+from sciprob.priors.diffusion.prior import DiffusionPrior
+from sciprob.problems.problem import Problem
+from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
+from sciprob.solvers.diffusion.ensemble_setup import EnsembleMethod, EnsembleSetup
+from sciprob.solvers.diffusion.latent_problem import LatentProblem
+from sciprob.solvers.diffusion.renoised import particle_conjugate_gradients
+
+N = 3000
+
+
+def gaussian_twin(d=5, m=3):
+    """A correlated Gaussian known by its denoiser, with itself as surrogate; and the same as a `GaussianPrior`."""
+    g = torch.Generator().manual_seed(0)
+    eye = torch.eye(d, dtype=torch.float64)
+    root = torch.randn(d, d, generator=g, dtype=torch.float64) / 2 + eye / 2
+    prior = GaussianPrior(torch.randn(d, generator=g, dtype=torch.float64), DenseMap(root))
+    operator = DenseMap(torch.randn(m, d, generator=g, dtype=torch.float64), domain=prior.space)
+    exact = Problem("gaussian", prior, Likelihood(operator, GaussianNoise(operator.codomain, 0.4))).simulate(g)
+    learned = DiffusionPrior(GaussianDenoiser.of_prior(prior), surrogate=prior)
+    return Problem("twin", learned, exact.likelihood, data=exact.data), exact
+
+
+@pytest.mark.parametrize(("steps", "correctors"), [(3, 0), (12, 0), (3, 2)])
+def test_a_gaussian_twin_is_exact_for_any_number_of_steps(steps, correctors):
+    problem, exact = gaussian_twin()
+    mean, covariance, _ = dense_bayes(exact)
+    solver = DiffusionEnsemble(particles=N, steps=steps, move="renoised", correctors=correctors)
+    posterior, figures = solve(solver, problem)
+    std = covariance.diagonal().sqrt()
+    assert bool(((posterior.mean - mean).abs() < 4.5 * std / math.sqrt(N)).all())
+    assert torch.allclose(posterior.std, std, rtol=4.5 / math.sqrt(2 * N))
+    assert figures["weights"] == "equal"
+    assert "log_evidence" not in figures
+
+
+def test_a_whitened_prior_of_the_package_is_such_a_twin():
+    problem = linear_problem(unknowns=6, measurements=4, white=9)
+    mean, covariance, _ = dense_bayes(problem)
+    posterior, _ = solve(DiffusionEnsemble(particles=N, steps=4, move="renoised"), problem)
+    std = covariance.diagonal().sqrt()
+    assert bool(((posterior.mean - mean).abs() < 4.5 * std / math.sqrt(N)).all())
+    assert torch.allclose(posterior.std, std, rtol=4.5 / math.sqrt(2 * N))
+
+
+@pytest.mark.parametrize("std", [0.3, 1.0])
+def test_curved_data_against_quadrature(std):
+    problem = bent_problem(std)
+    mean, covariance, _ = quadrature(problem)
+    exact = covariance.diagonal().sqrt()
+
+    def shift(**settings):
+        posterior, _ = solve(DiffusionEnsemble(particles=N, **settings), problem)
+        assert torch.allclose(posterior.std, exact, rtol=0.06)
+        return float(((posterior.mean - mean) / exact).abs().max())
+
+    monte_carlo = 2.5 / math.sqrt(N)
+    assert shift(steps=20) < 0.25
+    assert shift(steps=20, correctors=3) < 0.05 + monte_carlo  # Gibbs steps repair what linearisation does
+
+
+def test_several_data_sets_are_conditioned_each_on_its_own():
+    problem = bent_problem()
+    sets = torch.tensor([[0.8, 0.7], [-1.5, 0.2]], dtype=torch.float64)
+    setup = EnsembleSetup(LatentProblem(problem, data=sets), EnsembleMethod("renoised", "surrogate", correctors=2), 100)
+    g = torch.Generator().manual_seed(0)
+    particles = setup.start(N, 400.0, None, g)
+    z, v = particles.z, particles.v
+    for after in (100.0, 9.0, 1.0, 0.3, 0.1, 0.02, 0.0):
+        prepared = setup.move(None).prepare(replace(particles, z=z, v=v))
+        z, increments, _ = prepared.move(after, g)
+        z, v = setup.corrector(None)(z, after, g) if after > 0 else z, after
+        assert not increments.any()
+    for found, data in zip(z.mean(1), sets, strict=True):
+        mean, covariance, _ = quadrature(replace(problem, data=data))
+        assert bool(((found - mean).abs() < 0.25 * covariance.diagonal().sqrt()).all())
+
+
+def test_conjugate_gradients_of_particles_that_differ_in_everything():
+    g = torch.Generator().manual_seed(1)
+    roots = torch.randn(2, 4, 6, 6, generator=g, dtype=torch.float64)
+    matrices = roots @ roots.mT + torch.eye(6, dtype=torch.float64)
+    rhs = torch.randn(2, 4, 6, generator=g, dtype=torch.float64)
+    rhs[0, 1] = 0
+
+    def apply(w):
+        return (matrices @ w[..., None])[..., 0]
+
+    solved = particle_conjugate_gradients(apply, rhs, 1e-12, 30)
+    assert torch.allclose(solved, torch.linalg.solve(matrices, rhs), atol=1e-9)
+    stopped = particle_conjugate_gradients(apply, rhs, 1e-12, 2)
+    alone = particle_conjugate_gradients(lambda w: (matrices[1, 2] @ w[..., None])[..., 0], rhs[1, 2], 1e-12, 2)
+    assert torch.allclose(stopped[1, 2], alone)
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit():
+    solver = DiffusionEnsemble(particles=20, steps=6, correctors=1)
+    same_state(drive(solver, bent_problem()), drive(solver, bent_problem(), interrupted_after=3))
+
+
+def test_a_final_correction_goes_without_a_shared_linearisation():
+    problem = bent_problem()
+    mean, covariance, _ = quadrature(problem)
+    posterior, figures = solve(DiffusionEnsemble(particles=200, steps=10, corrections=40), problem)
+    assert figures["corrections"] == 40
+    assert bool(((posterior.mean - mean).abs() < 0.3 * covariance.diagonal().sqrt()).all())
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ConfigError, match="no weights"):
+        DiffusionEnsemble(move="renoised", weights="path")
+    with pytest.raises(ConfigError, match="no weights"):
+        DiffusionEnsemble(move="renoised", twist="inflation")
+    with pytest.raises(UnsupportedProblemError, match='move="renoised"'):
+        drive(
+            DiffusionEnsemble(move="continuous", kappa=0.5, twist="isotropic", correctors=1, corrector="langevin"),
+            bent_problem(),
+        )
