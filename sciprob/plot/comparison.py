@@ -13,8 +13,10 @@ from sciprob.plot.panels import abscissa, draw_field, is_curve, is_list, to_nump
 from sciprob.plot.style import (
     CHAINS,
     FIELD_MAP,
+    INK,
     MUTED,
     SPREAD_MAP,
+    TICK,
     TRUTH,
     colour_bar,
     dress,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sciprob.posteriors import Posterior
+
+_WIDE = 20  # ratio of the largest and smallest value from which bars need a logarithmic axis
 
 
 def comparison_figure(posteriors: Mapping[str, Posterior], truth: Tensor | None = None) -> Figure:
@@ -42,8 +46,13 @@ def comparison_figure(posteriors: Mapping[str, Posterior], truth: Tensor | None 
     return _curves(posteriors, truth) if is_curve(space) else _planes(posteriors, truth)
 
 
-def scores_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Bars of the scores that the rows have: error, coverage, distance to the referee, solves, seconds."""
+def scores_figure(rows: Sequence[Mapping[str, Any]], referee: str | None = None) -> Figure:
+    """Bars of the scores that the rows have: error, coverage, distance to the referee, solves, seconds.
+
+    Args:
+        rows: One table of figures per solver; those without a result are left out.
+        referee: Label of the row whose bars are grey.
+    """
     wanted = {
         "relative_error": "relative error",
         "coverage_0.9": "coverage of 90 % intervals",
@@ -59,18 +68,34 @@ def scores_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     grid = figure.subplots(-(-len(names) // 3), min(3, len(names)), squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
-    targets = {"coverage_0.9": 0.9, "std_ratio": 1.0}
+    labels = [str(row["solver"]) for row in table]
     for number, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
-        labels = [row["solver"] for row in table]
-        axes.barh(range(len(table)), [row.get(name) or 0 for row in table], color=CHAINS[0], height=0.6)
+        _bars(axes, [float(row.get(name) or 0) for row in table], [label == referee for label in labels], name)
         axes.set_yticks(range(len(table)), labels if number % 3 == 0 else [""] * len(table))
-        axes.invert_yaxis()
-        if name in targets:
-            axes.axvline(targets[name], color=TRUTH, linewidth=1)
-        if name in ("solves", "seconds") and min(row.get(name) or 0 for row in table) > 0:
-            axes.set_xscale("log")
         dress(axes, wanted[name])
     return figure
+
+
+def _bars(axes: Any, values: list[float], grey: list[bool], name: str) -> None:
+    """One bar per solver with its value beside it; a red line where it should end."""
+    bars = axes.barh(
+        range(len(values)), values, color=[MUTED if is_grey else CHAINS[0] for is_grey in grey], height=0.6
+    )
+    axes.bar_label(bars, [_plain(value) for value in values], padding=3, fontsize=TICK, color=INK)
+    axes.invert_yaxis()
+    target = {"coverage_0.9": 0.9, "std_ratio": 1.0}.get(name)
+    if target is not None:
+        axes.axvline(target, color=TRUTH, linewidth=1)
+    if name in ("solves", "seconds") and min(values) > 0 and max(values) > _WIDE * min(values):
+        axes.set_xscale("log")
+        axes.set_xlim(min(values) / 3, max(values) * 8)  # room for the numbers
+        axes.xaxis.set_minor_formatter("")
+    else:
+        axes.set_xlim(0, 1.25 * max(*values, target or 0) or 1)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _planes(posteriors: Mapping[str, Posterior], truth: Tensor | None) -> Figure:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sciprob.config import to_mapping
 from sciprob.errors import ConfigError, UnsupportedProblemError
 from sciprob.random import Streams
 
@@ -28,12 +30,14 @@ class Comparison:
         referee: Label of the posterior to which the others are compared.
         posteriors: By label, in the order of the solvers; without those that do not support the problem.
         rows: One table of figures per solver, `reason` in those that do not support the problem.
+        settings: Of the solvers by label.
     """
 
     problem: Problem
     referee: str
     posteriors: Mapping[str, Posterior]
     rows: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -88,6 +92,8 @@ def compare(
             if label == referee:
                 raise
             reasons[label] = str(error)
+            if progress:
+                sys.stderr.write(f"{label} is left out: {error}\n")
     able = [label for label in solvers if label not in reasons]
     if not able:
         message = f"no solver supports `{problem.name}`: {' '.join(reasons.values())}"
@@ -109,7 +115,8 @@ def compare(
             break
     against = referee if referee in posteriors else next(iter(posteriors))
     rows = [_row(label, posteriors, against, reasons, seed) for label in solvers if label in {*posteriors, *reasons}]
-    return Comparison(problem, against, posteriors, tuple(rows))
+    settings = {label: to_mapping(solvers[label]) for label in able if is_dataclass(solvers[label])}
+    return Comparison(problem, against, posteriors, tuple(rows), settings)
 
 
 def _row(

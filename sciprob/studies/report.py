@@ -26,6 +26,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
 th { font-weight: 600; vertical-align: bottom } th:first-child, td:first-child { text-align: left }
 tr.referee td { background: #f1f6fb } figure { margin: 1rem 0 } figure img { max-width: 100% }
+pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: .8rem } summary { cursor: pointer }
 figcaption, .small { color: #666; font-size: .85rem }
 """
 _COLUMNS = {
@@ -70,7 +71,10 @@ def report(comparison: Comparison) -> str:
         _table(comparison.rows, comparison.referee),
         _legend(comparison),
         *reasons,
-        _picture("Scores as bars; a red line is the value to be reached.", lambda: scores_figure(comparison.rows)),
+        _picture(
+            "Scores; grey: the referee, red line: the value to be reached.",
+            lambda: scores_figure(comparison.rows, comparison.referee),
+        ),
         "<h2>Posteriors</h2>",
         _picture(
             "Means and standard deviations on common scales, or means with 90 % intervals.",
@@ -78,6 +82,8 @@ def report(comparison: Comparison) -> str:
         ),
         "<h2>How the runs ended</h2>",
         *advice,
+        "<h2>Settings</h2>",
+        _settings(comparison),
     ]
     head = f'<meta charset="utf-8"><title>{_text(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
@@ -101,6 +107,19 @@ def _legend(comparison: Comparison) -> str:
         "row is what two sets of draws of one posterior have. Forward, adjoint and tangent are solves."
     )
     return f'<p class="small">{_text(words)}</p>'
+
+
+def _settings(comparison: Comparison) -> str:
+    """Those of problem and solvers as they stand in a TOML file, folded away."""
+    import tomli_w
+
+    tables = {comparison.problem.name: dict(comparison.problem.config), **comparison.settings}
+    parts = [
+        f"<details><summary>{_text(name)}</summary><pre>{html.escape(tomli_w.dumps(table))}</pre></details>"
+        for name, table in tables.items()
+        if table
+    ]
+    return "\n".join(parts)
 
 
 def _equation(latex: str) -> str:

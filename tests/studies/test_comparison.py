@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 import sciprob
 from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.plot.comparison import scores_figure
 from sciprob.solvers.setup import make_solver
 from sciprob.studies.comparison import compare
 from sciprob.studies.report import report
@@ -130,6 +131,22 @@ def test_its_table_has_the_rows_and_names_the_referee(page, comparison):
     assert page.count('<tr class="referee">') == 1
     assert "Referee: pcn" in page
     assert f"{comparison.rows[0]['relative_error']:.3g}" in page
+    assert "pixels = 12" in page  # settings of the problem
+    assert "burn_in = 100" in page  # and of a solver
+
+
+def test_who_is_left_out_is_said_before_the_work(capsys):
+    problem = sciprob.load_problem("tomography-phantom", SMALL)
+    compare(problem, solvers("rgnp", "gaussian"))
+    words = capsys.readouterr().err
+    assert words.startswith("rgnp is left out: solver `rgnp` needs a family of problems (`sciprob fit`)")
+
+
+def test_bars_have_decades_only_where_values_need_them():
+    rows = [{"solver": "a", "seconds": 3.0, "forward": 10}, {"solver": "b", "seconds": 4.0, "forward": 90_000}]
+    seconds, solves = sorted(scores_figure(rows, "a").axes, key=lambda axes: axes.get_title(), reverse=True)
+    assert (seconds.get_xscale(), solves.get_xscale()) == ("linear", "log")
+    assert [text.get_text() for text in solves.texts] == ["10", "90,000"]
 
 
 def test_words_of_a_problem_cannot_break_the_page(comparison):
