@@ -1,11 +1,16 @@
 """Sphinx settings."""
 
 from importlib import metadata
+from pathlib import Path
+
+import jupytext
 
 project = "sciprob"
 author = "The sciprob developers"
 release = metadata.version("sciprob")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Posteriors for scientific computing", "fixed_sidebar": True}
@@ -19,6 +24,20 @@ def _escape_bars(*arguments):
     lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
+def _tutorial(app, docname, source):
+    """Pages in `tutorials/` are the scripts of that name: prose, code and, where there is one, the picture it draws."""
+    folder, _, name = docname.rpartition("/")
+    if folder != "tutorials":
+        return
+    script = Path(__file__).parents[1] / "tutorials" / f"{name}.py"
+    app.env.note_dependency(str(script))
+    text = jupytext.writes(jupytext.read(script), fmt="md").split("---\n", 2)[-1]  # without its header
+    if (Path(__file__).parent / "images" / "tutorials" / f"{name}.png").exists():
+        text += f"\n\n![What the script draws](../images/tutorials/{name}.png)\n"
+    source[0] = text
+
+
 def setup(app):
-    """Register the hook, after napoleon has read the sections."""
+    """Register the hooks; the one for docstrings after napoleon has read the sections."""
     app.connect("autodoc-process-docstring", _escape_bars, priority=900)
+    app.connect("source-read", _tutorial)

@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from sciprob.cli.arguments import build_parser
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         package, 130 interrupted.
     """
     args = build_parser().parse_args(argv)
+    # raised on importing linear_operator and pyro, by newer versions of torch also where users see it
+    warnings.filterwarnings("ignore", message=r".torch\.jit\.script. is deprecated")
     module, function = args.run.split(":")
     try:
         code: int = getattr(importlib.import_module(module), function)(args)
