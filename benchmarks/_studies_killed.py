@@ -16,6 +16,7 @@ from _diffusion_table import Table
 PLAN = """
 title = "Killed and gone on with"
 seeds = {seeds}
+figures = false
 
 [problems.scan]
 problem = "tomography-phantom"

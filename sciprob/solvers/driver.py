@@ -43,6 +43,7 @@ def solve(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     overwrite: bool = False,
+    figures: bool = True,
 ) -> Posterior:
     """Compute the posterior of a problem.
 
@@ -57,6 +58,7 @@ def solve(
         progress: Show progress on stderr.
         callbacks: Called as `callback(step, state, info)` after every step.
         overwrite: Replace a run that is already in `out`.
+        figures: Whether figures are drawn into `out`; `sciprob plot` draws them later.
 
     Returns:
         The posterior; `posterior.meta` holds what `metrics.json` holds. After Ctrl-C it is the partial one,
@@ -74,11 +76,13 @@ def solve(
     observed = problem.observed  # fails before anything is written
     folder = None
     if out is not None:
-        config = run_config(problem, method, {"seed": seed, "device": str(chosen), "budget": limit})
+        drawing = None if figures else False  # only what differs from the rule is written down
+        run = {"seed": seed, "device": str(chosen), "budget": limit, "figures": drawing}
+        config = run_config(problem, method, run)
         folder = RunFolder.create(out, overwrite=overwrite)
         save_measurements(folder.measurements, observed, problem.truth)
         folder.begin(config, chosen)
-    return Run(problem.to(chosen), method, seed, chosen, limit, folder, progress, tuple(callbacks)).execute()
+    return Run(problem.to(chosen), method, seed, chosen, limit, folder, progress, tuple(callbacks), figures).execute()
 
 
 def resume(
@@ -118,7 +122,8 @@ def resume(
     settings = config.get("run", {})
     device = choose_device(str(settings.get("device", "cpu")), built)
     limit, seed = parse_budget(budget), int(settings.get("seed", 0))
-    return Run(built.to(device), method, seed, device, limit, place, progress, tuple(callbacks)).execute()
+    figures = bool(settings.get("figures", True))
+    return Run(built.to(device), method, seed, device, limit, place, progress, tuple(callbacks), figures).execute()
 
 
 def rebuild_problem(folder: RunFolder, config: Mapping[str, Any], problem: Problem | None = None) -> Problem:

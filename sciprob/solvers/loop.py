@@ -81,6 +81,7 @@ class Run:
     folder: RunFolder | None
     show: bool
     callbacks: Sequence[Callback]
+    figures: bool = True
 
     @property
     def stats(self) -> SolveCounter:
@@ -94,7 +95,7 @@ class Run:
         with Interrupts() as interrupts:
             status = loop.iterate(interrupts)
             posterior = self._result(loop, status)
-        write_outputs(self.folder, self.problem, self.solver, posterior)
+        write_outputs(self.folder, self.problem, self.solver, posterior, figures=self.figures)
         if status in (Status.INTERRUPTED, Status.BUDGET):
             loop.progress.note(how_to_go_on(self.folder, status, loop.steps))
         return posterior

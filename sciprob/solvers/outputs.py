@@ -46,7 +46,9 @@ def _advice(status: Status, figures: dict[str, Any]) -> str:
     return f"{status.value} {own}".strip()
 
 
-def write_outputs(folder: RunFolder | None, problem: Problem, solver: Any, posterior: Posterior) -> None:
+def write_outputs(
+    folder: RunFolder | None, problem: Problem, solver: Any, posterior: Posterior, *, figures: bool = True
+) -> None:
     """Add the problem's own scores to `posterior.meta` and write all files of a finished run.
 
     `metrics.json` comes last, so that its presence means that all are there.
@@ -54,13 +56,7 @@ def write_outputs(folder: RunFolder | None, problem: Problem, solver: Any, poste
     if folder is None:
         posterior.meta |= _report(problem, posterior, None)
         return
-    from sciprob.plot import plot_run
-
-    figures = folder.scratch("figures")
-    figures.mkdir()
-    plot_run(problem, posterior, figures)
-    posterior.meta |= _report(problem, posterior, figures)
-    folder.replace_folder("figures", figures)
+    posterior.meta |= _draw(folder, problem, posterior) if figures else _report(problem, posterior, None)
     scratch = folder.scratch("posterior")
     posterior.save(scratch)
     folder.replace_folder("posterior", scratch)
@@ -70,6 +66,18 @@ def write_outputs(folder: RunFolder | None, problem: Problem, solver: Any, poste
     write_text(folder.path / "cite.bib", bibtex((*solver.citations, *problem.info.citations)))
     write_json(folder.path / "metrics.json", posterior.meta)
     folder.clear_scratch()
+
+
+def _draw(folder: RunFolder, problem: Problem, posterior: Posterior) -> dict[str, Any]:
+    """All figures, those of the problem's report too; its scores."""
+    from sciprob.plot import plot_run
+
+    figures = folder.scratch("figures")
+    figures.mkdir()
+    plot_run(problem, posterior, figures)
+    scores = _report(problem, posterior, figures)
+    folder.replace_folder("figures", figures)
+    return scores
 
 
 def _report(problem: Problem, posterior: Posterior, figures: Path | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sciprob.config import did_you_mean
 from sciprob.errors import ConfigError
 from sciprob.problems.registry import build_problem, find, read_toml
 
-_TOP = ("title", "seeds", "budget", "problems", "solvers")
+_TOP = ("title", "seeds", "budget", "figures", "problems", "solvers")
 _PROBLEM = ("problem", "simulate", "set", "vary", "data")
 
 
@@ -28,6 +28,7 @@ class Case:
         config: The tables `problem` and `solver` as in a run's `config.toml`.
         simulate: Whether truth and data are drawn anew, or are the problem's own.
         budget: Largest time of the run, or None.
+        figures: Whether the run draws its figures.
     """
 
     problem: str
@@ -37,6 +38,7 @@ class Case:
     config: Mapping[str, Any]
     simulate: bool
     budget: str | None
+    figures: bool = True
 
     @property
     def folder(self) -> str:
@@ -66,6 +68,7 @@ def read_plan(path: Path) -> Plan:
         title = "How many sensors?"
         seeds = 5                           # data sets, or a list of their numbers
         budget = "2m"                       # of each run, if any
+        figures = false                     # thousands of runs need none (default true)
 
         [problems.darcy]
         problem = "darcy-sensors"           # name or file; the label itself if left out
@@ -93,9 +96,12 @@ def make_plan(table: Mapping[str, Any], where: Path) -> Plan:
             raise ConfigError(message)
     seeds = _seeds(table.get("seeds", 1), where)
     solvers = {str(label): _solver(str(label), settings, where) for label, settings in table["solvers"].items()}
-    budget = table.get("budget")
+    budget, figures = table.get("budget"), table.get("figures", True)
+    if not isinstance(figures, bool):
+        message = f"`figures` of {where.name} should be true or false, got {figures!r}."
+        raise ConfigError(message)
     cases = [
-        Case(problem, varied, solver, seed, {"problem": built, "solver": settings}, simulate, budget)
+        Case(problem, varied, solver, seed, {"problem": built, "solver": settings}, simulate, budget, figures)
         for problem, varied, built, simulate in _problems(table["problems"], where)
         for solver, settings in solvers.items()
         for seed in seeds

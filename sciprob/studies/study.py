@@ -128,7 +128,7 @@ def _solve(case: Case, folder: Path) -> None:
     if case.simulate:
         problem = _simulated(problem, case.seed)
     method = configured_solver(case.config, where)
-    solve(problem, method, seed=case.seed, budget=case.budget, out=folder, progress=False)
+    solve(problem, method, seed=case.seed, budget=case.budget, out=folder, progress=False, figures=case.figures)
 
 
 def _simulated(problem: Problem, seed: int) -> Problem:

@@ -75,6 +75,20 @@ def test_what_was_finished_is_not_repeated(finished):
     pandas.testing.assert_frame_equal(again.table, finished.table)
 
 
+def test_figures_can_be_left_out(tmp_path):
+    phantom = {"phantom": {"problem": "tomography-phantom", "set": SMALL}}
+    bare = plan(figures=False, seeds=1, problems=phantom, solvers={"gaussian": {}})
+    folder = run_study(bare, tmp_path / "bare", progress=False).folder / bare.cases[0].folder
+    assert (folder / "posterior.nc").is_file()
+    assert not (folder / "figures").exists()
+    (folder / "metrics.json").unlink()  # as after a kill
+    run_study(bare, tmp_path / "bare", progress=False)
+    assert (folder / "metrics.json").is_file()
+    assert not (folder / "figures").exists()
+    with pytest.raises(ConfigError, match=r"`figures` of study\.toml should be true or false"):
+        plan(figures="no")
+
+
 def test_a_study_killed_twice_ends_with_the_same_table(finished, tmp_path):
     import tomli_w
 
