@@ -9,7 +9,7 @@ from _studies_problems import SETTINGS, configured, problem_of
 
 from sciprob.studies import calibrate
 
-_DRAWS = {"pcn": 39, "nuts": 19}  # fewer than their effective draws
+_DRAWS = {"pcn": 39, "nuts": 9}  # fewer than their effective draws
 
 
 def bench_calibration(table: Table, simulations: int, wrong: int) -> None:

@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gaussian": {},
     "laplace": {},
     "pcn": {"chains": 4, "samples": 60, "thin": 5, "burn_in": 100},
-    "nuts": {"chains": 1, "samples": 100, "warm_up": 40, "target_acceptance": 0.65},
+    "nuts": {"chains": 1, "samples": 90, "warm_up": 90, "target_acceptance": 0.65},
     "diffusion-ensemble": {"particles": 200, "steps": 10},
     "kalman": {},
     "sm-gp": {"kernel": "prior", "null_space": 0},
