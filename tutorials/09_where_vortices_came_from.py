@@ -27,7 +27,7 @@ from sciprob.priors import GridMatern
 from sciprob.spaces import GridSpace
 
 quick = "SCIPROB_SMOKE" in os.environ  # the tests take a smaller grid and fewer floats
-points, floats, read_at = (16, 16, [0.3, 0.6]) if quick else (32, 40, [0.5, 1.0, 1.5, 2.0])
+points, floats, read_at = (16, 12, [0.3, 0.6]) if quick else (32, 40, [0.5, 1.0, 1.5, 2.0])
 final = 1.5 * read_at[-1]
 
 # %% [markdown]
