@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sciprob.config import to_mapping
-from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.errors import ConfigError, ConvergenceError, NonFiniteError, UnsupportedProblemError
 from sciprob.random import Streams
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Comparison:
         problem: The problem.
         referee: Label of the posterior to which the others are compared.
         posteriors: By label, in the order of the solvers; without those that do not support the problem.
-        rows: One table of figures per solver, `reason` in those that do not support the problem.
+        rows: One table of figures per solver, `reason` in those that do not support the problem or failed.
         settings: Of the solvers by label.
     """
 
@@ -75,10 +75,9 @@ def compare(
         overwrite: Replace runs that are there.
 
     Raises:
-        ConfigError: If `referee` is none of the labels, or no solver supports the problem.
-        UnsupportedProblemError: If the referee does not support the problem.
+        ConfigError: If `referee` is none of the labels, or no solver supports the problem or comes to an end.
+        UnsupportedProblemError: If the referee does not support the problem; its other errors are raised, too.
     """
-    from sciprob.solvers.driver import solve
     from sciprob.solvers.setup import check_capabilities
 
     if referee is not None and referee not in solvers:
@@ -98,35 +97,54 @@ def compare(
     if not able:
         message = f"no solver supports `{problem.name}`: {' '.join(reasons.values())}"
         raise ConfigError(message)
-    posteriors: dict[str, Posterior] = {}
-    for label in able:
-        folder = Path(out) / label if out is not None else None
-        posteriors[label] = solve(
-            problem,
-            solvers[label],
-            seed=seed,
-            budget=budget,
-            out=folder,
-            device=device,
-            progress=progress,
-            overwrite=overwrite,
-        )
-        if posteriors[label].meta["status"] == "interrupted":
-            break
+    options = {"seed": seed, "budget": budget, "device": device, "progress": progress, "overwrite": overwrite}
+    posteriors, failures = _solved(problem, {label: solvers[label] for label in able}, referee, out, options)
+    if not posteriors:
+        message = f"no solver came to an end on `{problem.name}`: {' '.join(failures.values())}"
+        raise ConfigError(message)
     against = referee if referee in posteriors else next(iter(posteriors))
-    rows = [_row(label, posteriors, against, reasons, seed) for label in solvers if label in {*posteriors, *reasons}]
+    without = {label: ("not supported", words) for label, words in reasons.items()}
+    without |= {label: ("failed", words) for label, words in failures.items()}
+    rows = [
+        _row(label, posteriors[label], posteriors[against], seed)
+        if label in posteriors
+        else dict(zip(("solver", "status", "reason"), (label, *without[label]), strict=True))
+        for label in solvers
+        if label in {*posteriors, *without}
+    ]
     settings = {label: to_mapping(solvers[label]) for label in able if is_dataclass(solvers[label])}
     return Comparison(problem, against, posteriors, tuple(rows), settings)
 
 
-def _row(
-    label: str, posteriors: Mapping[str, Posterior], referee: str, reasons: Mapping[str, str], seed: int
-) -> dict[str, Any]:
-    if label in reasons:
-        return {"solver": label, "status": "not supported", "reason": reasons[label]}
-    posterior = posteriors[label]
+def _solved(
+    problem: Problem,
+    solvers: Mapping[str, Any],
+    referee: str | None,
+    out: str | Path | None,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Posterior], dict[str, str]]:
+    """Posteriors, and what those said that failed; an interrupted one is the last."""
+    from sciprob.solvers.driver import solve
+
+    posteriors: dict[str, Posterior] = {}
+    failures: dict[str, str] = {}
+    for label, solver in solvers.items():
+        folder = Path(out) / label if out is not None else None
+        try:
+            posteriors[label] = solve(problem, solver, out=folder, **options)
+        except (ConvergenceError, NonFiniteError, UnsupportedProblemError) as error:
+            if label == referee:
+                raise
+            failures[label] = str(error)  # the others go on
+            continue
+        if posteriors[label].meta["status"] == "interrupted":
+            break
+    return posteriors, failures
+
+
+def _row(label: str, posterior: Posterior, referee: Posterior, seed: int) -> dict[str, Any]:
     meta = posterior.meta
-    row = {"solver": label, "status": meta["status"], **_distances(posterior, posteriors[referee], seed)}
+    row = {"solver": label, "status": meta["status"], **_distances(posterior, referee, seed)}
     row |= {"seconds": meta["seconds"], "network_calls": meta.get("network_calls", 0)}
     row |= {name: meta["solves"].get(name, 0) for name in ("forward", "adjoint", "tangent")}
     if "crps" in meta:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 import sciprob
-from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.errors import ConfigError, ConvergenceError, UnsupportedProblemError
 from sciprob.plot.comparison import scores_figure
 from sciprob.solvers.setup import make_solver
 from sciprob.studies.comparison import compare
@@ -133,6 +133,28 @@ def test_its_table_has_the_rows_and_names_the_referee(page, comparison):
     assert f"{comparison.rows[0]['relative_error']:.3g}" in page
     assert "pixels = 12" in page  # settings of the problem
     assert "burn_in = 100" in page  # and of a solver
+
+
+class Failing(Given):
+    """A solver that gives up at once."""
+
+    name = "failing"
+
+    def init(self, problem, streams):
+        message = "the iteration did not converge; take smaller steps."
+        raise ConvergenceError(message)
+
+
+def test_one_that_fails_does_not_stop_the_others():
+    problem = sciprob.load_problem("tomography-phantom", SMALL)
+    methods = {"failing": Failing(None), **solvers("gaussian")}
+    rows = compare(problem, methods, progress=False).rows
+    assert [row["status"] for row in rows] == ["failed", "converged"]
+    assert rows[0]["reason"] == "the iteration did not converge; take smaller steps."
+    with pytest.raises(ConvergenceError):
+        compare(problem, methods, referee="failing", progress=False)
+    with pytest.raises(ConfigError, match="no solver came to an end"):
+        compare(problem, {"failing": Failing(None)}, progress=False)
 
 
 def test_who_is_left_out_is_said_before_the_work(capsys):
