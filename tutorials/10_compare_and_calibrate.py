@@ -114,7 +114,7 @@ def line_with(assumed: float, real: float = 0.3) -> sciprob.Problem:
     return problem.simulate(torch.Generator().manual_seed(0))
 
 
-count = 200
+count = 100 if quick else 200
 tried = {assumed: calibrate(line_with(assumed), "gaussian", simulations=count, truths="simulator", progress=False)
          for assumed in (0.3, 0.15, 0.6)}  # fmt: skip
 for assumed, result in tried.items():
@@ -128,7 +128,7 @@ assert tried[0.6].verdict.startswith("under-confident")
 # Now the bent one. Averaged over all data that its prior makes likely, is `laplace` honest for one precise reading?
 
 # %%
-bent = calibrate(lake([2.0], 0.02), "laplace", simulations=40 if quick else 300, progress=False)
+bent = calibrate(lake([2.0], 0.02), "laplace", simulations=20 if quick else 300, progress=False)
 print(f"laplace on one precise reading: {bent.verdict}")
 
 # %% [markdown]
