@@ -13,7 +13,12 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Posteriors for scientific computing", "fixed_sidebar": True}
+html_theme_options = {
+    "description": "Posteriors for scientific computing",
+    "fixed_sidebar": True,
+    "page_width": "1240px",
+    "body_max_width": "none",  # tables are wide
+}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
@@ -31,7 +36,8 @@ def _tutorial(app, docname, source):
         return
     script = Path(__file__).parents[1] / "tutorials" / f"{name}.py"
     app.env.note_dependency(str(script))
-    text = jupytext.writes(jupytext.read(script), fmt="md").split("---\n", 2)[-1]  # without its header
+    text = jupytext.writes(jupytext.read(script, fmt="py:percent"), fmt="md")
+    text = text.split("---\n", 2)[-1]  # without its header
     if (Path(__file__).parent / "images" / "tutorials" / f"{name}.png").exists():
         text += f"\n\n![What the script draws](../images/tutorials/{name}.png)\n"
     source[0] = text

@@ -27,6 +27,7 @@ def test_the_site_builds_with_warnings_as_errors(tmp_path):
         assert title is not None
         assert title[1].replace("'", "’") in page.replace("'", "’")
         assert "jupytext" not in page
+        assert "# %%" not in page
 
 
 def test_every_tutorial_has_a_page_and_every_page_a_script():
