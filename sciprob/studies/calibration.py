@@ -34,6 +34,7 @@ class Calibration:
         ranks: Number of draws below the truth by quantity, `(simulations,)` each; uniform on 0..L if calibrated.
         tests: What they say, by quantity.
         seconds: Time of the solver per simulation, mean.
+        short: Number of simulations whose chains had fewer effective draws than L in some entry.
     """
 
     problem: str
@@ -42,6 +43,7 @@ class Calibration:
     ranks: Mapping[str, Tensor]
     tests: Mapping[str, RankTest]
     seconds: float
+    short: int = 0
 
     @property
     def simulations(self) -> int:
@@ -50,8 +52,14 @@ class Calibration:
 
     @property
     def verdict(self) -> str:
-        """One line: calibrated, over-confident, under-confident, biased or miscalibrated."""
-        return verdict(self.tests, [name for name in self.tests if name.startswith("entry") or name == "mean"])
+        """One line: calibrated, over-confident, under-confident, biased or miscalibrated; chains that are too short."""
+        words = verdict(self.tests, [name for name in self.tests if name.startswith("entry") or name == "mean"])
+        if words.startswith("calibrated") or not self.short:
+            return words
+        return (
+            f"{words}; in {self.short} of {self.simulations} simulations the chains had fewer effective draws than the "
+            f"{self.draws} that were ranked, which looks like over-confidence: take longer chains or rank fewer draws"
+        )
 
     def coverage(self, level: float) -> float:
         """Share of the truths of single entries inside the central interval of the draws at a level."""
@@ -74,6 +82,7 @@ class Calibration:
             "simulations": self.simulations,
             "draws": self.draws,
             "seconds": self.seconds,
+            "simulations_with_short_chains": self.short,
             "tests": {name: vars(test) for name, test in self.tests.items()},
             "ranks": {name: r.tolist() for name, r in self.ranks.items()},
         }
@@ -145,8 +154,11 @@ def calibrate(
 
 def _collected(problem: str, solver: str, draws: int, rows: list[dict[str, float]]) -> Calibration:
     seconds = math.fsum(row.pop("seconds") for row in rows) / len(rows)
+    short = sum(row.pop("effective") < draws for row in rows)
     ranks = {name: torch.tensor([int(row[name]) for row in rows]) for name in rows[0]}
-    return Calibration(problem, solver, draws, ranks, {n: rank_test(r, draws) for n, r in ranks.items()}, seconds)
+    return Calibration(
+        problem, solver, draws, ranks, {n: rank_test(r, draws) for n, r in ranks.items()}, seconds, short
+    )
 
 
 def _one(item: Mapping[str, Any]) -> dict[str, float]:
@@ -160,7 +172,8 @@ def _one(item: Mapping[str, Any]) -> dict[str, float]:
     posterior = solve(case, method, seed=settings["seed"] + item["index"], progress=False)
     generator = streams[f"draws {item['index']}"]
     ranks = _ranks(case, posterior, settings, generator)
-    return {**ranks, "seconds": float(posterior.meta["seconds"])}
+    effective = posterior.meta["diagnostics"].get("ess_bulk_min", math.inf)  # only chains have it
+    return {**ranks, "seconds": float(posterior.meta["seconds"]), "effective": float(effective)}
 
 
 _BUILT: dict[str, tuple[Problem, Any]] = {}

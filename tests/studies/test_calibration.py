@@ -6,6 +6,7 @@ from sciprob.errors import ConfigError
 from sciprob.likelihoods import GaussianNoise, Likelihood
 from sciprob.operators import DenseMap
 from sciprob.priors import GaussianPrior
+from sciprob.solvers.setup import make_solver
 from sciprob.spaces import Space
 from sciprob.studies import calibrate
 
@@ -43,6 +44,16 @@ def test_a_wrong_noise_level_is_flagged(true, word):
     assert result.verdict.startswith(word)
     # the own model of the inversion cannot see it
     assert calibrate(linear_problem(true=true), "gaussian", simulations=50, progress=False).verdict.startswith("calib")
+
+
+def test_chains_that_are_too_short_are_named_as_the_cause():
+    sticky = make_solver("pcn", {"chains": 1, "samples": 60, "burn_in": 0, "thin": 1, "preconditioner": "prior"})
+    result = calibrate(linear_problem(), sticky, simulations=30, draws=49, progress=False)
+    assert not result.verdict.startswith("calibrated")
+    assert result.short > 20
+    assert f"in {result.short} of 30 simulations the chains had fewer effective draws than the 49" in result.verdict
+    exact = calibrate(linear_problem(), "gaussian", simulations=30, progress=False)
+    assert exact.table()["simulations_with_short_chains"] == 0
 
 
 def test_workers_give_the_ranks_of_one_process():
