@@ -39,7 +39,7 @@ def _tutorial(app, docname, source):
     text = jupytext.writes(jupytext.read(script, fmt="py:percent"), fmt="md")
     text = text.split("---\n", 2)[-1]  # without its header
     if (Path(__file__).parent / "images" / "tutorials" / f"{name}.png").exists():
-        text += f"\n\n![What the script draws](../images/tutorials/{name}.png)\n"
+        text += f"\n\n![What the script draws, here in the small size of the tests](../images/tutorials/{name}.png)\n"
     source[0] = text
 
 
