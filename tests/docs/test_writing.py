@@ -97,7 +97,8 @@ def test_priors_of_ones_own(tmp_path, monkeypatch):
 def test_a_solver_of_ones_own_agrees_with_the_closed_form(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run("writing_solvers")
-    assert names["difference"] < 0.25, "2000 members leave errors of covariances of a few per cent, four times"
-    assert names["ratio"] == pytest.approx(1.0, abs=0.1)
+    # 2000 members leave errors of a few per cent; perturbed data left out make 0.19 and 0.83
+    assert names["difference"] < 0.1
+    assert names["ratio"] == pytest.approx(1.0, abs=0.05)
     torch.testing.assert_close(names["again"].mean, names["posterior"].mean, rtol=0, atol=0)
     assert names["posterior"].meta["status"] == "completed"
