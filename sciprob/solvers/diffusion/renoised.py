@@ -20,6 +20,8 @@ from sciprob.solvers.diffusion.surrogate import DiagonalSpectrum, spectrum_of
 
 Apply = Callable[[Tensor], Tensor]
 _TOLERANCE = 0.02  # of the solves, relative to their right-hand sides
+_STEP = 0.05  # of the difference, relative to sigma
+_NARROWEST, _WIDEST = 0.05, 4.0  # bounds on the estimated share of G_v
 _AT_ONCE = 1 << 16  # numbers of particles whose forward runs are kept in memory for adjoints
 
 
@@ -40,14 +42,18 @@ class DenoisedCovariance:
             DiagonalSpectrum(torch.ones_like(like, dtype=torch.float64)) if prior is None else spectrum_of(prior)
         )
 
-    def apply(self, x: Tensor, v: float) -> Tensor:
-        """G_v x, `(n, *shape)`."""
-        return self.spectrum.apply_function(self._values(v)[None], x.new_zeros(()), x)
+    def apply(self, x: Tensor, v: float, scale: float = 1.0) -> Tensor:
+        """Scale times G_v x, `(n, *shape)`."""
+        return self.spectrum.apply_function(scale * self._values(v)[None], x.new_zeros(()), x)
 
-    def noise(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
-        """Draws of N(0, G_v), shaped as `like (n, *shape)`."""
+    def noise(self, like: Tensor, v: float, generator: torch.Generator, scale: float = 1.0) -> Tensor:
+        """Draws of N(0, scale G_v), shaped as `like (n, *shape)`."""
         white = randn(tuple(like.shape), like, generator)
-        return self.spectrum.apply_function(self._values(v).sqrt()[None], white.new_zeros(()), white)
+        return self.spectrum.apply_function((scale * self._values(v)).sqrt()[None], white.new_zeros(()), white)
+
+    def trace(self, v: float) -> float:
+        """Of G_v."""
+        return float((self.spectrum.multiplicity * self._values(v)).sum())
 
     def noisy(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """Draws of N(0, C + v I), shaped as `like (n, *shape)`."""
@@ -62,12 +68,16 @@ class DenoisedCovariance:
 
 @dataclass(frozen=True)
 class RenoisedMove:
-    r"""x from N(x; D(z), G_v) exp(-|r(x)|^2 / 2), then z' = x + sqrt(v') e: equal weights, for any operator.
+    r"""x from N(x; D(z), s G_v) exp(-|r(x)|^2 / 2), then z' = x + sqrt(v') e: equal weights, for any operator.
 
-    Were x given z the Gaussian N(D, G_v), and r affine, particles would keep the law of z given y from level to level,
-    for any levels: nothing of one level's z is left in the next but through x. Where r is not affine it is replaced
+    s makes the trace of s G_v that of the covariance of x given z, v dD/dz (Tweedie's formula, second order), in the
+    mean over the particles; it is 1 where the prior is its surrogate. A network knows more than the Gaussian of its
+    mean and covariance, and with s = 1 the ensemble would be too wide wherever the data say little.
+
+    Were x given z the Gaussian N(D, s G_v), and r affine, particles would keep the law of z given y from level to
+    level, for any levels: nothing of one level's z is left in the next but through x. Else r is replaced
     for each particle by r(D) + J(D) (x - D) with the noise I + R: R holds the mean squares over the particles of
-    what this leaves out, r(D + d) - r(D) - J(D) d, d ~ N(0, G_v) (statistical linearisation). So data that the
+    what this leaves out, r(D + d) - r(D) - J(D) d, d ~ N(0, s G_v) (statistical linearisation). So data that the
     unknown cannot yet predict at this level count little, and R falls to zero with v. Each draw is one Gaussian
     conditional, by conjugate gradients with products with J and its transpose.
 
@@ -94,8 +104,8 @@ class RenoisedMove:
         return None
 
     def prepare(self, particles: Particles) -> Prepared:
-        """The denoised particles."""
-        return _RenoisedStep(self, particles.z, particles.v, self.denoiser(particles.z, math.sqrt(particles.v)))
+        """Nothing yet."""
+        return _RenoisedStep(self, particles.z, particles.v)
 
     def start(self, count: int, v: float, generator: torch.Generator) -> Particles:
         """Particles at the variance v that know nothing of the data."""
@@ -108,37 +118,56 @@ class RenoisedMove:
         return Particles.first(z, z.new_zeros(problem.sets), v)
 
     def correct(self, z: Tensor, v: float, steps: int, generator: torch.Generator) -> Tensor:
-        """Gibbs steps at the variance v > 0, each with one network call."""
+        """Gibbs steps at the variance v > 0."""
         for _ in range(steps):
-            x = self.draw(self.denoiser(z, math.sqrt(v)), v, generator)
+            x = self.draw(z, v, generator)
             z = x + math.sqrt(v) * randn(tuple(x.shape), x, generator)
         return z
 
-    def draw(self, denoised: Tensor, v: float, generator: torch.Generator) -> Tensor:
-        """Draws of x around the denoised particles `(*sets, N, *shape)`.
+    def spread(self, z: Tensor, denoised: Tensor, v: float, generator: torch.Generator) -> float:
+        """Trace of the covariance of x given z, v tr dD/dz averaged over the particles, relative to that of G_v.
 
-        For each particle two forward solves, a tangent one, and up to `products` pairs of tangents and adjoints.
+        One network call: the trace is estimated with random signs (Hutchinson), the derivative by a difference.
         """
-        sets, shape = self.problem.sets, denoised.shape
-        shift = self.covariance.noise(denoised.reshape(-1, *self.problem.latent.shape), v, generator).reshape(shape)
+        white = torch.rand(z.shape, generator=generator, device=generator.device, dtype=torch.float64)
+        step = _STEP * math.sqrt(v)
+        signs = torch.where(white < 0.5, -1.0, 1.0).to(z)
+        along = (self.denoiser(z + step * signs, math.sqrt(v)) - denoised) * signs / step
+        trace = v * float(along.double().sum()) * self.problem.size / along.numel()
+        return min(max(trace / self.covariance.trace(v), _NARROWEST), _WIDEST)
+
+    def draw(self, z: Tensor, v: float, generator: torch.Generator) -> Tensor:
+        """Draws of x given particles z `(*sets, N, *shape)` at the variance v.
+
+        For each particle two network calls, three forward solves, a tangent one, and up to `products` pairs of
+        tangents and adjoints.
+        """
+        sets, shape = self.problem.sets, z.shape
         with torch.no_grad():
+            denoised = self.denoiser(z, math.sqrt(v))
+            scale = self.spread(z, denoised, v, generator)
+            flat = denoised.reshape(-1, *self.problem.latent.shape)
+            shift = self.covariance.noise(flat, v, generator, scale).reshape(shape)
             residual, along = self._in_parts(self.problem.jvp, denoised, shift)
-            far, _ = self._in_parts(lambda x, _: (self.problem.residual(x),) * 2, denoised + shift, shift)
+            (far,) = self._in_parts(lambda x: (self.problem.residual(x),), denoised + shift)
         left_out = (far - residual - along).square().mean(len(sets), keepdim=True)
         noise = randn(tuple(residual.shape), residual, generator)
         root = (1 + left_out).rsqrt()  # of the precision
         gap = -root * (residual + along) - noise
-        (gain,) = self._in_parts(lambda x, g, h: (self._gain(x, v, g, h),), denoised, gap, root.expand(gap.shape))
-        return denoised + shift + gain
 
-    def _gain(self, x: Tensor, v: float, gap: Tensor, root: Tensor) -> Tensor:
+        def gain(x: Tensor, gap: Tensor, root: Tensor) -> tuple[Tensor]:
+            return (self._gain(x, v, scale, gap, root),)
+
+        return denoised + shift + self._in_parts(gain, denoised, gap, root.expand(gap.shape))[0]
+
+    def _gain(self, x: Tensor, v: float, scale: float, gap: Tensor, root: Tensor) -> Tensor:
         """G J^T h (I + h J G J^T h)^{-1} gap for every particle, h = diag(root)."""
         _, jacobian = self.problem.operator.linearise(x)
         flat = (-1, *self.problem.latent.shape)
 
         def pull(w: Tensor) -> Tensor:
             back: Tensor = jacobian.T(self.problem.whiten_adjoint(root * w))
-            return self.covariance.apply(back.reshape(flat), v).reshape(x.shape)
+            return self.covariance.apply(back.reshape(flat), v, scale).reshape(x.shape)
 
         def apply(w: Tensor) -> Tensor:
             return w + root * self.problem.whiten(jacobian(pull(w)))
@@ -162,14 +191,13 @@ class _RenoisedStep:
     method: RenoisedMove
     z: Tensor
     v: float
-    denoised: Tensor
     kappa: float | None = None
 
     def increment(self, after: float) -> Tensor:
         return self.z.new_zeros(self.z.shape[: len(self.method.problem.sets) + 1], dtype=torch.float64)
 
     def move(self, after: float, generator: torch.Generator) -> Moved:
-        x = self.method.draw(self.denoised, self.v, generator)
+        x = self.method.draw(self.z, self.v, generator)
         if after > 0:
             x = x + math.sqrt(after) * randn(tuple(x.shape), x, generator)
         return x, self.increment(after), None
