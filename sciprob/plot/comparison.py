@@ -131,6 +131,9 @@ def _curves(posteriors: Mapping[str, Posterior], truth: Tensor | None) -> Figure
     for (label, posterior), colour in zip(posteriors.items(), _colours(len(posteriors)), strict=True):
         low, high = (np.atleast_1d(to_numpy(end)) for end in posterior.interval(0.9))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(
+            x, np.stack([low, high], 1), color=colour, linewidth=0.6
+        )  # bands that lie on one another stay visible
         axes.plot(x, np.atleast_1d(to_numpy(posterior.mean)), color=colour, linewidth=1.3, label=label)
     if truth is not None:
         axes.plot(x, np.atleast_1d(to_numpy(truth)), "--", color=TRUTH, label="truth")
