@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 import sciprob
 from sciprob.engines.spectral import Evolution, SpectralBasis
 from sciprob.engines.spectral.equations.navier_stokes_2d import NavierStokes2DSpectral
+from sciprob.likelihoods.base import Likelihood
 from sciprob.metrics.scores import coverage, crps, relative_error
+from sciprob.operators.linear import FunctionMap
 from sciprob.posteriors.ensemble import Ensemble
 from sciprob.priors.grid_matern import GridMatern
 from sciprob.problems.problem import Problem
@@ -40,9 +43,36 @@ def fresh_flow(grid: GridSpace, seed: int, time: float = 6.0) -> Tensor:
     return flow
 
 
-def with_truth(problem: Problem, truth: Tensor, data: Tensor) -> Problem:
-    """The problem with this truth and these data."""
-    return replace(problem, truth=truth, data=data)
+@lru_cache(maxsize=4)
+def loaded(prior: str, points: int) -> Problem:
+    """The problem with the `learned` or the `gaussian` prior; loading draws from the network."""
+    settings = SAME_GRID | (GAUSSIAN if prior == "gaussian" else {})
+    return load_problem(NAME, settings if points == 64 else settings | {"grid.inversion": points, "grid.data": points})
+
+
+def band_limited(fine: GridSpace, coarse: GridSpace) -> FunctionMap:
+    """Periodic fields on fewer points, without the Fourier modes that those do not resolve."""
+    n, m = fine.shape[0], coarse.shape[0]
+    modes = torch.fft.rfft(torch.eye(n, dtype=torch.float64), dim=0)[: m // 2 + 1].clone()
+    modes[m // 2] = 0
+    matrix = torch.fft.irfft(modes, n=m, dim=0) * m / n
+    return FunctionMap(fine, coarse, lambda x: matrix @ x @ matrix.T, lambda y: matrix.T @ y @ matrix)
+
+
+def flow_problems(seed: int, points: int) -> tuple[Problem, Problem]:
+    """A flow with the learned and with the Gaussian prior, both on 64 points; the flow is computed with `points`."""
+    learned, plain = loaded("learned", 64), loaded("gaussian", 64)
+    truth, likelihood = fresh_flow(learned.operator.domain, seed), learned.likelihood
+    with torch.no_grad():
+        if points == 64:
+            clean = learned.simulator.model[1](truth)
+        else:  # model and data on the same fewer points, ten times cheaper
+            coarse = loaded("gaussian", points)
+            operator = coarse.operator @ band_limited(plain.operator.domain, coarse.operator.domain)
+            likelihood = Likelihood(operator, coarse.likelihood.noise)
+            clean = operator(truth)
+        data = likelihood.noise.sample(clean, generator=torch.Generator().manual_seed(seed))
+    return tuple(replace(problem, likelihood=likelihood, truth=truth, data=data) for problem in (learned, plain))
 
 
 def pcn_of(calls: int) -> PCN:
@@ -57,18 +87,11 @@ def nominal(members: int, level: float = 0.9) -> float:
     return 1 - 2 * (rank + 1) / (members + 1)
 
 
-def bench_flows(table: Table, flows: int, methods: dict[str, Callable[[], Any]]) -> None:
+def bench_flows(table: Table, flows: int, methods: dict[str, Callable[[], Any]], points: int) -> None:
     """All methods on the same flows; pCN, with a Gaussian prior, gets as many solver calls as the first method."""
-    case, scores = "initial vorticity", {}
+    case, scores = f"initial vorticity, {points} points", {}
     for seed in range(flows):
-        learned = load_problem(NAME, SAME_GRID)
-        truth = fresh_flow(learned.operator.domain, seed)
-        _, fine = learned.simulator.model
-        noise = learned.likelihood.noise
-        with torch.no_grad():
-            data = noise.sample(fine(truth), generator=torch.Generator().manual_seed(seed))
-        learned = with_truth(learned, truth, data)
-        plain = with_truth(load_problem(NAME, SAME_GRID | GAUSSIAN), truth, data)
+        learned, plain = flow_problems(seed, points)
         calls = 0
         for method, make in methods.items():
             solves = add_run(scores, method, learned, make(), seed)

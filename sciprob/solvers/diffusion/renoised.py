@@ -132,9 +132,10 @@ class RenoisedMove:
         white = torch.rand(z.shape, generator=generator, device=generator.device, dtype=torch.float64)
         step = _STEP * math.sqrt(v)
         signs = torch.where(white < 0.5, -1.0, 1.0).to(z)
-        along = (self.denoiser(z + step * signs, math.sqrt(v)) - denoised) * signs / step
+        along: Tensor = (self.denoiser(z + step * signs, math.sqrt(v)) - denoised) * signs / step
         trace = v * float(along.double().sum()) * self.problem.size / along.numel()
-        return min(max(trace / self.covariance.trace(v), _NARROWEST), _WIDEST)
+        share: float = trace / self.covariance.trace(v)
+        return min(max(share, _NARROWEST), _WIDEST)
 
     def draw(self, z: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """Draws of x given particles z `(*sets, N, *shape)` at the variance v.
@@ -155,10 +156,11 @@ class RenoisedMove:
         root = (1 + left_out).rsqrt()  # of the precision
         gap = -root * (residual + along) - noise
 
-        def gain(x: Tensor, gap: Tensor, root: Tensor) -> tuple[Tensor]:
-            return (self._gain(x, v, scale, gap, root),)
+        def gain(mean: Tensor, gap: Tensor, root: Tensor) -> tuple[Tensor]:
+            return (self._gain(mean, v, scale, gap, root),)
 
-        return denoised + shift + self._in_parts(gain, denoised, gap, root.expand(gap.shape))[0]
+        x: Tensor = denoised + shift + self._in_parts(gain, denoised, gap, root.expand(gap.shape))[0]
+        return x
 
     def _gain(self, x: Tensor, v: float, scale: float, gap: Tensor, root: Tensor) -> Tensor:
         """G J^T h (I + h J G J^T h)^{-1} gap for every particle, h = diag(root)."""
