@@ -24,7 +24,9 @@ except ImportError:
     denoise_tv_chambolle = None
 
 SPARSE = {f"{n} views": ("tomography-sparse", {"scan.views": n}) for n in (8, 16, 32)}
-LIMITED = {f"{a} degrees": ("tomography-limited", {"scan.span_degrees": float(a), "scan.views": 15}) for a in (90, 60, 30)}
+LIMITED = {
+    f"{a} degrees": ("tomography-limited", {"scan.span_degrees": float(a), "scan.views": 15}) for a in (90, 60, 30)
+}
 TV_WEIGHTS = (0.05, 0.1, 0.2, 0.4)  # in units of the noise; the best one on another phantom is used
 GAUSSIAN = {"prior.kind": "gaussian", "prior.weights": ""}
 LEVELS = (0.5, 0.9)
