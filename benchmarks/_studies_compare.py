@@ -12,7 +12,18 @@ from pathlib import Path
 
 from _diffusion_table import Table
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "darcy-sensors": "compare darcy-sensors --solvers laplace,nuts,rgnp --referee pcn --set engine=torch "
+    "--set nuts.chains=2 --set nuts.warm_up=100 --set nuts.samples=100",
+    "burgers-initial": "compare burgers-initial --solvers laplace,diffusion-ensemble --referee pcn "
+    "--set grid.inversion=48 --set grid.data=192 --set step.inversion=0.02 --set pcn.burn_in=300 --set pcn.samples=150 "
+    "--set pcn.thin=6 --set diffusion-ensemble.particles=64 --set diffusion-ensemble.steps=25",
+    "navier-stokes-initial": "compare navier-stokes-initial --solvers laplace --referee pcn --set grid.inversion=16 "
+    "--set grid.data=32 --set step.inversion=0.1 --set step.data=0.05 --set sensors.count=20 --set pcn.burn_in=300 "
+    "--set pcn.samples=250 --set pcn.thin=8 --set noise.std=0.2",
+    "tomography-phantom": "compare tomography-phantom --solvers laplace,diffusion-ensemble --referee gaussian "
+    "--set pixels=32 --set scan.views=20 --set scan.bins=46 --set diffusion-ensemble.steps=20",
+}
 
 
 def bench_comparisons(table: Table, *, quick: bool) -> None:

@@ -161,9 +161,13 @@ def _distances(posterior: Posterior, referee: Posterior, seed: int) -> dict[str,
     open_ = std > 1e-9 * std.max()
     scale = torch.where(open_, std, torch.inf)
     streams = Streams(seed)
-    # the referee's second set of draws shows how far two equal posteriors seem apart
-    ours = posterior.ensemble(_draws(posterior), generator=streams["draws"]).samples.to(mean)
-    theirs = referee.ensemble(_draws(referee), generator=streams["draws of the referee"]).samples
+    if posterior is referee:
+        # two sets of draws without a common one show how far equal posteriors seem apart
+        both = referee.ensemble(_draws(referee, 2 * _DRAWS), generator=streams["draws"]).samples
+        ours, theirs = both[::2], both[1::2]
+    else:
+        ours = posterior.ensemble(_draws(posterior), generator=streams["draws"]).samples.to(mean)
+        theirs = referee.ensemble(_draws(referee), generator=streams["draws of the referee"]).samples
     distance = sliced_wasserstein((ours - mean) / scale, (theirs - mean) / scale, generator=streams["directions"])
     return {
         "mean_difference": float(((posterior.mean.to(mean) - mean).abs() / std)[open_].mean()),
@@ -172,5 +176,5 @@ def _distances(posterior: Posterior, referee: Posterior, seed: int) -> dict[str,
     }
 
 
-def _draws(posterior: Posterior) -> int:
-    return _DRAWS if posterior.max_draws is None else min(_DRAWS, posterior.max_draws)
+def _draws(posterior: Posterior, most: int = _DRAWS) -> int:
+    return most if posterior.max_draws is None else min(most, posterior.max_draws)

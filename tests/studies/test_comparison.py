@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 
 import sciprob
@@ -133,6 +134,14 @@ def test_its_table_has_the_rows_and_names_the_referee(page, comparison):
     assert f"{comparison.rows[0]['relative_error']:.3g}" in page
     assert "pixels = 12" in page  # settings of the problem
     assert "burn_in = 100" in page  # and of a solver
+
+
+def test_the_floor_of_a_referee_is_that_of_different_draws(comparison):
+    members = comparison.posteriors["pcn"].ensemble(400, generator=torch.Generator().manual_seed(0))
+    members.meta |= {"status": "completed", "solves": {}, "seconds": 1.0}
+    for seed in range(4):  # half of the members would be drawn twice for half of the seeds
+        (row,) = compare(comparison.problem, {"few": Given(members)}, seed=seed, progress=False).rows
+        assert row["sliced_wasserstein"] > 0.02
 
 
 class Failing(Given):
