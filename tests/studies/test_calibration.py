@@ -8,7 +8,7 @@ from sciprob.operators import DenseMap
 from sciprob.priors import GaussianPrior
 from sciprob.solvers.setup import make_solver
 from sciprob.spaces import Space
-from sciprob.studies import calibrate
+from sciprob.studies import Calibration, calibrate
 
 
 def linear_problem(assumed: float = 0.5, true: float = 0.5) -> Problem:
@@ -54,6 +54,12 @@ def test_chains_that_are_too_short_are_named_as_the_cause():
     assert f"in {result.short} of 30 simulations the chains had fewer effective draws than the 49" in result.verdict
     exact = calibrate(linear_problem(), "gaussian", simulations=30, progress=False)
     assert exact.table()["simulations_with_short_chains"] == 0
+
+
+@pytest.mark.parametrize("draws", [9, 19, 99])
+def test_coverage_of_uniform_ranks_is_the_level(draws):
+    ranks = {"entry 0": torch.arange(draws + 1)}
+    assert Calibration("p", "s", draws, ranks, {}, 0.0).coverage(0.9) == pytest.approx(0.9)
 
 
 def test_workers_give_the_ranks_of_one_process():
