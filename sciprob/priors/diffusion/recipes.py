@@ -52,8 +52,8 @@ class Recipe:
 
 _RECIPES: dict[str, dict[str, Any]] = {
     "holes": {
-        "network": {"width": 32, "factors": [1, 2, 4, 4], "stem": 4, "coordinates": True},
-        "training": {"steps": 3000, "batch": 16, "noisings": 2, "log_level": 0.2, "log_spread": 1.7},
+        "network": {"width": 64, "factors": [1, 2, 2, 2], "stem": 4, "coordinates": True},
+        "training": {"steps": 24000, "noisings": 2, "batch": 16, "rate": 1.5e-3, "log_level": 0.2, "log_spread": 1.7},
         "low_modes": 20,
     },
     "ellipses": {

@@ -12,7 +12,7 @@ from sciprob.priors.families import ScaledFamily, make_family
 
 # largest share of the best linear denoiser's mean square error that the network may leave, by noise level
 SHARES = {
-    "holes": {0.1: 0.65, 0.3: 0.6, 1.0: 0.5, 3.0: 0.65},
+    "holes": {0.1: 0.2, 0.3: 0.2, 1.0: 0.25, 3.0: 0.5},
     "ellipses": {0.1: 0.8, 0.3: 0.6, 1.0: 0.6, 3.0: 0.75},
     "darcy": {0.1: 0.75, 0.3: 0.55, 1.0: 0.5, 3.0: 0.65},
     "vorticity": {0.1: 0.85, 0.3: 0.75, 1.0: 0.8},
