@@ -48,6 +48,8 @@ class DiffusionEnsemble(ParticleSolver):
         correctors: Corrector steps at each level.
         corrector: `langevin` (preconditioned, unadjusted) or `renoising` (a Gibbs step, stable for any size).
         corrector_step: Step size in (0, 1): delta of `langevin` (0.3 to 0.6 is usual), 1 - v''/v of `renoising`.
+        products: Most products with the derivative and its transpose in a draw of `renoised`; thousands of precise
+            data, as of a scan, want 40 or more.
 
     Raises:
         ConfigError: If a setting is out of range, or settings contradict each other.
@@ -63,6 +65,7 @@ class DiffusionEnsemble(ParticleSolver):
     correctors: int = 0
     corrector: Literal["langevin", "renoising"] = "renoising"
     corrector_step: float = 0.8
+    products: int = 12
 
     name: ClassVar[str] = "diffusion-ensemble"
     citations: ClassVar[tuple[str, ...]] = ("chen2025afdps",)
@@ -73,6 +76,7 @@ class DiffusionEnsemble(ParticleSolver):
         one_of(self, "twist", ("surrogate", "inflation", "isotropic", "linear", "constant"))
         one_of(self, "corrector", ("langevin", "renoising"))
         at_least(self, 0, "correctors", "gamma")
+        at_least(self, 1, "products")
         between(self, 0, 1, "corrector_step")
         _ = self._method  # says if settings contradict each other
 
@@ -87,4 +91,5 @@ class DiffusionEnsemble(ParticleSolver):
             self.corrector,
             self.corrector_step,
             self.weights == "path",
+            self.products,
         )

@@ -44,6 +44,7 @@ class EnsembleMethod:
     corrector: str = "renoising"
     corrector_step: float = 0.4
     weighted: bool = False
+    products: int = 12
 
     def __post_init__(self) -> None:
         if self.move == "renoised" and (self.weighted or self.twist != "surrogate"):
@@ -218,7 +219,7 @@ class EnsembleSetup:
     def _renoised(self) -> RenoisedMove:
         latent = self.problem
         covariance = DenoisedCovariance.of(latent.prior.surrogate, latent.like.new_empty(latent.latent.shape))
-        return RenoisedMove(latent, latent.denoiser, covariance)
+        return RenoisedMove(latent, latent.denoiser, covariance, self.method.products)
 
     def _twisted(self) -> TwistedMove:
         latent = self.problem

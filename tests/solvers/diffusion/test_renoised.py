@@ -107,6 +107,19 @@ def test_conjugate_gradients_of_particles_that_differ_in_everything():
     assert torch.allclose(stopped[1, 2], alone)
 
 
+def test_too_few_products_leave_data_unfitted():
+    problem, _ = gaussian_twin()
+
+    def misfit(products):
+        posterior, _ = solve(DiffusionEnsemble(particles=200, steps=4, move="renoised", products=products), problem)
+        return float((problem.operator(posterior.mean) - problem.data).norm())
+
+    assert misfit(1) > 1.2 * misfit(3)  # three data: exact after three products
+    assert misfit(3) == pytest.approx(misfit(30), rel=0.05)
+    with pytest.raises(ConfigError, match="products"):
+        DiffusionEnsemble(products=0)
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit():
     solver = DiffusionEnsemble(particles=20, steps=6, correctors=1)
     same_state(drive(solver, bent_problem()), drive(solver, bent_problem(), interrupted_after=3))
