@@ -28,6 +28,8 @@ def fenics() -> SimpleNamespace:
     Raises:
         MissingExtraError: If FEniCSx is not installed.
     """
+    import h5py  # noqa: F401 - its HDF5 has to come before DOLFINx's, which is older and visible to all that is loaded later
+
     with contextlib.suppress(ImportError):  # DOLFINx from conda or source has no such module
         import dolfinx_solver  # noqa: F401 - the wheel's own MPI and PETSc have to come first
     with contextlib.suppress(ImportError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -330,3 +332,9 @@ def test_spaces_are_named() -> None:
     operator = mixed(degree=2)
     assert operator.domain == FESpace(jiggled((4, 3)), 1, name="log_conductivity")
     assert operator.codomain == FESpace(jiggled((4, 3)), 2, name="u")
+
+
+def test_files_of_xarray_can_be_written_after_dolfinx_was_loaded() -> None:
+    """Two versions of HDF5 in one process: the one of h5py has to be loaded first."""
+    program = "from sciprob.engines.fenicsx_mesh import fenics; fenics(); import h5py"
+    subprocess.run([sys.executable, "-W", "error::UserWarning:h5py", "-c", program], check=True)
