@@ -39,8 +39,8 @@ class DiffusionEnsemble(ParticleSolver):
 
     Args:
         particles, steps, weights, threshold, tempering, sigma_max, sigma_min, noise_level, direct_limit, corrections,
-            correction_sigma: As of `ParticleSolver`; a level takes one network call (two for `flow`) and one for
-            each corrector step.
+            correction_sigma: As of `ParticleSolver`; a level takes one network call (two for `flow` and
+            `renoised`) and as many for each corrector step (one for `flow`).
         move: How particles step.
         twist: phi.
         kappa: Strength of guidance of the move `continuous`; None adapts it to the ensemble.
