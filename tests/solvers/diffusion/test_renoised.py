@@ -13,12 +13,15 @@ from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.operators import DenseMap
 from sciprob.priors.base import GaussianPrior
 from sciprob.priors.diffusion.gaussian import GaussianDenoiser
+from sciprob.priors.diffusion.mixture import MixtureDenoiser
 from sciprob.priors.diffusion.prior import DiffusionPrior
+from sciprob.priors.diffusion.spectrum import FourierSpectrum
 from sciprob.problems.problem import Problem
+from sciprob.solvers.diffusion import renoised
 from sciprob.solvers.diffusion.ensemble import DiffusionEnsemble
 from sciprob.solvers.diffusion.ensemble_setup import EnsembleMethod, EnsembleSetup
 from sciprob.solvers.diffusion.latent_problem import LatentProblem
-from sciprob.solvers.diffusion.renoised import particle_conjugate_gradients
+from sciprob.solvers.diffusion.renoised import DenoisedCovariance, particle_conjugate_gradients
 
 N = 3000
 
@@ -73,6 +76,81 @@ def test_curved_data_against_quadrature(std):
     assert shift(steps=20, correctors=3) < 0.05 + monte_carlo  # Gibbs steps repair what linearisation does
 
 
+def prior_of_another_width(share, d=4):
+    """N(a, share C) by its denoiser with the surrogate N(a, C), C = I / 2; N(a, share C) as a `GaussianPrior`."""
+    g = torch.Generator().manual_seed(5)
+    eye, centre = torch.eye(d, dtype=torch.float64), torch.randn(d, generator=g, dtype=torch.float64)
+    surrogate, prior = (GaussianPrior(centre, DenseMap(math.sqrt(c / 2) * eye)) for c in (1.0, share))
+    operator = DenseMap(torch.randn(2, d, generator=g, dtype=torch.float64), domain=prior.space)
+    exact = Problem("width", prior, Likelihood(operator, GaussianNoise(operator.codomain, 0.4))).simulate(g)
+    learned = DiffusionPrior(GaussianDenoiser.of_prior(prior), surrogate=surrogate)
+    return Problem("wide", learned, exact.likelihood, data=exact.data), exact
+
+
+def renoised_move(problem, sets=None):
+    return EnsembleSetup(LatentProblem(problem, data=sets), EnsembleMethod("renoised", "surrogate"), 100).move(None)
+
+
+@pytest.mark.parametrize("share", [0.3, 2.0])
+def test_the_spread_of_the_prior_takes_the_place_of_a_surrogate_that_is_too_wide_or_too_narrow(share):
+    problem, exact = prior_of_another_width(share)
+    mean, covariance, _ = dense_bayes(exact)
+    posterior, _ = solve(DiffusionEnsemble(particles=N, steps=6, move="renoised"), problem)
+    std = covariance.diagonal().sqrt()
+    assert bool(((posterior.mean - mean).abs() < 4.5 * std / math.sqrt(N)).all())
+    assert torch.allclose(posterior.std, std, rtol=4.5 / math.sqrt(2 * N))
+
+
+def test_the_estimated_spread_is_that_of_the_denoiser():
+    g = torch.Generator().manual_seed(6)
+    means = 1.5 * torch.randn(4, 3, generator=g, dtype=torch.float64)
+    mixture = MixtureDenoiser(torch.ones(4), means, 0.05 * torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
+    twin, _ = gaussian_twin(d=3, m=2)
+    problem = replace(twin, prior=DiffusionPrior(mixture, surrogate=twin.prior.surrogate))
+    sets = twin.data.expand(2, *twin.data.shape)
+    move = renoised_move(problem, sets)
+    for v in (0.1, 2.0):
+        z = means[torch.arange(2 * N) % 4] + math.sqrt(v) * torch.randn(2 * N, 3, generator=g, dtype=torch.float64)
+        z = z.reshape(2, N, 3).requires_grad_()
+        denoised = mixture(z, math.sqrt(v))
+        trace = sum(torch.autograd.grad(denoised[..., i].sum(), z, retain_graph=True)[0][..., i] for i in range(3))
+        c = twin.prior.surrogate.root.to_dense()
+        c = c @ c.T
+        whole = torch.trace(v * c @ torch.linalg.inv(c + v * torch.eye(3, dtype=torch.float64)))
+        exact = v * float(trace.mean()) / float(whole)
+        assert 0.05 < exact < 4
+        assert move.spread(z.detach(), denoised.detach(), v, g) == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize(("share", "bound"), [(1e-3, 0.05), (1e3, 4.0)])
+def test_an_estimated_spread_that_cannot_be_true_is_bounded(share, bound):
+    problem, _ = prior_of_another_width(share)
+    move, g = renoised_move(problem), torch.Generator().manual_seed(7)
+    z = torch.randn(10, 4, generator=g, dtype=torch.float64)
+    assert move.spread(z, problem.prior.denoiser(z, 3.0), 9.0, g) == bound
+
+
+def test_particles_start_from_the_surrogate_with_noise():
+    problem, exact = gaussian_twin()
+    move, v = renoised_move(problem), 0.5
+    z = move.start(40_000, v, torch.Generator().manual_seed(8)).z
+    root = exact.prior.root.to_dense()
+    expected = root @ root.T + v * torch.eye(5, dtype=torch.float64)
+    assert bool(((z.mean(0) - exact.prior.mean).abs() < 4.5 * (expected.diagonal() / len(z)).sqrt()).all())
+    assert float((torch.cov(z.T) - expected).abs().max()) < 5 * float(expected.diagonal().max()) * math.sqrt(2 / len(z))
+
+
+def test_particles_in_parts_are_drawn_as_at_once(monkeypatch):
+    problem, g = bent_problem(), torch.Generator().manual_seed(9)
+    sets = torch.tensor([[0.8, 0.7], [-1.5, 0.2]], dtype=torch.float64)
+    move, z = renoised_move(problem, sets), torch.randn(2, 7, 2, generator=g, dtype=torch.float64)
+    whole = move.draw(z, 0.4, torch.Generator().manual_seed(1))
+    monkeypatch.setattr(renoised, "_AT_ONCE", 12)  # three particles of two data sets
+    parts = move.draw(z, 0.4, torch.Generator().manual_seed(1))
+    assert torch.allclose(parts, whole, rtol=1e-12)
+    assert len({tuple(row.tolist()) for row in whole.reshape(-1, 2)}) == 14
+
+
 def test_several_data_sets_are_conditioned_each_on_its_own():
     problem = bent_problem()
     sets = torch.tensor([[0.8, 0.7], [-1.5, 0.2]], dtype=torch.float64)
@@ -88,6 +166,26 @@ def test_several_data_sets_are_conditioned_each_on_its_own():
     for found, data in zip(z.mean(1), sets, strict=True):
         mean, covariance, _ = quadrature(replace(problem, data=data))
         assert bool(((found - mean).abs() < 0.25 * covariance.diagonal().sqrt()).all())
+
+
+def test_a_data_set_is_drawn_as_if_there_were_no_other():
+    g = torch.Generator().manual_seed(10)
+    sets = torch.tensor([[0.8, 0.7], [-1.5, 0.2]], dtype=torch.float64)
+    move, z = renoised_move(bent_problem(), sets), torch.randn(2, 50, 2, generator=g, dtype=torch.float64)
+    elsewhere = torch.stack([z[0], z[1] + 3.0])
+    first, second = (move.draw(particles, 2.0, torch.Generator().manual_seed(1)) for particles in (z, elsewhere))
+    assert torch.allclose(first[0], second[0], rtol=1e-12)
+    assert not torch.allclose(first[1], second[1])
+
+
+def test_traces_count_the_modes_that_a_half_spectrum_leaves_out():
+    wave = torch.linspace(1, 0, 5, dtype=torch.float64)
+    covariance = DenoisedCovariance(FourierSpectrum((8,), 1 + wave))
+    dense = covariance.apply(torch.eye(8, dtype=torch.float64), 0.7)
+    assert covariance.trace(0.7) == pytest.approx(float(dense.trace()), rel=1e-12)
+    draws = covariance.noise(dense.new_zeros(40_000, 8), 0.7, torch.Generator().manual_seed(2), 3.0)
+    error = 5 * 3 * float(dense.diagonal().max()) * math.sqrt(2 / len(draws))
+    assert float((torch.cov(draws.T) - 3 * dense).abs().max()) < error
 
 
 def test_conjugate_gradients_of_particles_that_differ_in_everything():
