@@ -12,6 +12,7 @@ import sciprob
 from sciprob.errors import ConfigError, DataError, SciprobError, ShapeError, UnsupportedProblemError
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
+from sciprob.likelihoods.level import InverseGamma
 from sciprob.likelihoods.poisson import PoissonCounts
 from sciprob.operators import DiagonalMap
 from sciprob.operators.host import HostOperator
@@ -20,6 +21,7 @@ from sciprob.priors.base import GaussianPrior
 from sciprob.priors.diffusion.store import available_priors
 from sciprob.problems.problem import Problem
 from sciprob.solvers import SOLVERS
+from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.setup import make_solver
 from sciprob.spaces import Space
 
@@ -96,6 +98,21 @@ def test_noise_that_is_not_gaussian(name):
     with pytest.raises(UnsupportedProblemError) as error:
         run(name, problem)
     assert "needs Gaussian noise" in refused(error)
+    with pytest.raises(UnsupportedProblemError, match="need Gaussian noise"):
+        LatentProblem(problem)
+
+
+@samplers
+def test_noise_of_unknown_size(name):
+    """Refused, until a size is given."""
+    twin = small_twin()
+    noise = GaussianNoise(twin.operator.codomain, 0.4, level=InverseGamma(3.0, 2.0))
+    problem = with_operator(twin.operator, twin.prior, noise)
+    with pytest.raises(UnsupportedProblemError) as error:
+        run(name, problem)
+    assert "give it (`noise_level`)" in refused(error)
+    solver = SOLVERS[name](**SHORT[name], noise_level=1.5)
+    assert bool(torch.isfinite(sciprob.solve(problem, solver, progress=False, device="cpu").samples).all())
 
 
 @samplers

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+from sciprob.errors import NonFiniteError
 from sciprob.operators import DenseMap
 from sciprob.priors.diffusion.gaussian import GaussianDenoiser
 from sciprob.priors.diffusion.mixture import MixtureDenoiser
 from sciprob.solvers.diffusion.kappa import adaptive_kappa, rates
+from sciprob.solvers.diffusion.level_step import advance
 from sciprob.solvers.diffusion.linear_algebra import linear_data
 from sciprob.solvers.diffusion.moves import ContinuousMove, FlowMove
 from sciprob.solvers.diffusion.particles import Particles, resample
@@ -179,3 +181,35 @@ def test_effective_sizes():
     one[2] = 700.0
     assert float(effective_size(one)) == pytest.approx(1)
     assert float(log_mean_exp(one)) == pytest.approx(700 - math.log(7))
+
+
+class Jump:
+    """A move to given places with given weights."""
+
+    kappa = None
+
+    def __init__(self, z, increments):
+        self.z, self.increments = z, increments
+
+    def prepare(self, particles):
+        return self
+
+    def move(self, after, generator):
+        return self.z, self.increments, None
+
+
+def test_a_particle_that_is_no_number_loses_its_weight_and_does_not_reach_the_network():
+    g = torch.Generator().manual_seed(4)
+    z, increments = normal(g, 2, 5, D), normal(g, 2, 5)
+    broken, weights = z.clone(), increments.clone()
+    broken[0, 1, 2], broken[1, 0, 0], weights[0, 3], weights[1, 4] = math.inf, math.nan, math.nan, -math.inf
+    zeroed = torch.tensor([[False, True, False, True, False], [True, False, False, False, False]])
+    dead = zeroed | (weights == -math.inf)
+    particles = Particles.first(z, torch.zeros(2), 1.0)
+    moved, figures = advance(particles, Jump(broken, weights), lambda *_: 0.25, g)
+    assert torch.equal(moved.log_weights, torch.where(dead, -math.inf, increments))
+    assert torch.equal(moved.z, torch.where(zeroed[..., None], 0.0, z))
+    assert figures.level_ess == pytest.approx(float(effective_size(moved.log_weights).min()) / 5)
+    weights[1] = math.nan
+    with pytest.raises(NonFiniteError, match=r"no particle is left at noise level 0.5"):
+        advance(particles, Jump(broken, weights), lambda *_: 0.25, g)
