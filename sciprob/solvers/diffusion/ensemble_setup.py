@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciprob.errors import ConfigError, UnsupportedProblemError
+from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
 from sciprob.operators.base import Capability
 from sciprob.problems.problem import Problem
 from sciprob.solvers.diffusion.correctors import LangevinCorrector
@@ -45,8 +45,15 @@ class EnsembleMethod:
     corrector_step: float = 0.4
     weighted: bool = False
     products: int = 12
+    start: str = ""
 
     def __post_init__(self) -> None:
+        if self.start and (self.move not in ("auto", "renoised") or self.weighted or self.twist != "surrogate"):
+            message = (
+                '`start` is for equal weights and the move "renoised", which may begin anywhere; leave `move`, '
+                "`weights` and `twist` at their defaults, or leave it out."
+            )
+            raise ConfigError(message)
         if self.move == "renoised" and (self.weighted or self.twist != "surrogate"):
             message = (
                 'the move "renoised" has no weights and no twist but the surrogate\'s; use `weights="auto"` and '
@@ -80,12 +87,13 @@ class EnsembleSetup:
 
     Raises:
         UnsupportedProblemError: If the move needs a linear operator, or derivatives that the operator lacks.
+        DataError: If the noise is smaller than the rounding errors of the data.
     """
 
     def __init__(self, problem: LatentProblem, method: EnsembleMethod, direct_limit: int) -> None:
         if method.move == "auto":
             nonlinear = "denoised" if method.weighted or method.twist != "surrogate" else "renoised"
-            method = replace(method, move="conditioned" if problem.linear else nonlinear)
+            method = replace(method, move="conditioned" if problem.linear and not method.start else nonlinear)
         self.problem, self.method, self.direct_limit = problem, method, direct_limit
         if not problem.linear:
             _check_nonlinear(problem.problem.name, method)
@@ -96,6 +104,7 @@ class EnsembleSetup:
                 "use `pcn`, or an engine with adjoints."
             )
             raise UnsupportedProblemError(message)
+        _check_rounding(problem)
         self._point: Tensor | None = None
         self._linear: LinearData | None = None
         self._surrogate: Surrogate | None = None
@@ -123,6 +132,11 @@ class EnsembleSetup:
     def weighted(self) -> bool:
         """Whether the move has weights."""
         return self.method.move != "renoised"
+
+    @property
+    def sigma_max(self) -> float:
+        """First noise level where none is set."""
+        return _WARM if self.method.start else self.problem.prior.sigma_max
 
     def first_point(self) -> Tensor | None:
         """Where a nonlinear operator is linearised first: near the mode under the surrogate, by Gauss-Newton steps.
@@ -203,7 +217,7 @@ class EnsembleSetup:
         """Particles at the variance v: from the tilted Gaussian exactly where the twist is the surrogate's."""
         method, sets = self.method, self.problem.sets
         if not self.weighted:
-            return self._renoised.start(count, v, generator)
+            return self._renoised.start(count, v, generator, method.start)
         surrogate = self.surrogate(point)
         if method.move in ("denoised", "twisted") or method.twist in _TEMPERED:
             like = surrogate.data.target.new_zeros(*sets, count, *self.problem.latent.shape)
@@ -262,7 +276,20 @@ def _check_nonlinear(name: str, method: EnsembleMethod) -> None:
         raise UnsupportedProblemError(message)
 
 
+def _check_rounding(problem: LatentProblem) -> None:
+    """Raise DataError if data of this dtype cannot tell their noise from rounding."""
+    kind = torch.finfo(problem.data.dtype)
+    times = kind.eps * float(problem.whiten(problem.data).abs().max())
+    if times > 1:
+        message = (
+            f"the noise of `{problem.problem.name}` is smaller than the rounding errors of its data in {kind.dtype}; "
+            f"raise it {times:.2g} times{' or use float64' if kind.bits < 64 else ''}."
+        )
+        raise DataError(message)
+
+
 _NEWTON_STEPS = 8
+_WARM = 1.0  # noise on the draws of an earlier run, about the spread of the latent variable
 _latest: dict[str, Any] = {}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -21,7 +20,9 @@ from sciprob.solvers.linear_algebra import conjugate_gradients, inner
 
 DIRECT_LIMIT = 4096  # smaller of data and unknowns, up to which a singular value decomposition is made
 _SVD_LIMIT = 512  # beyond it the Gram matrix is several times faster
+_PRECISE = 1e6  # signal over noise beyond which the digits that a Gram matrix loses are needed
 _CHUNK = 256  # basis vectors per batched forward call
+_OF_NOISE = 0.03  # residual per datum that draws by conjugate gradients may have, in units of the noise
 
 
 class LinearData(abc.ABC):
@@ -83,12 +84,22 @@ class LinearData(abc.ABC):
     def norm(self) -> float:
         """Largest singular value of A."""
 
+    def pull(self, r: Tensor, g: float) -> Tensor:
+        """A^T (I + g A A^T)^{-1} r, `(*batch, *shape)`."""
+        return self.adjoint(self.solve(r, g))
+
+    def energy(self, r: Tensor, g: float) -> Tensor:
+        """r^T (I + g A A^T)^{-1} r, `(*batch,)` in float64."""
+        energy: Tensor = (r * self.solve(r, g)).double().sum(-1)
+        return energy
+
     def condition(
         self, z: Tensor, v: float, g: float, generator: torch.Generator, residual: Tensor | None = None
     ) -> Tensor:
         """Draws of N(z, v I) conditioned on data with covariance I + g A A^T.
 
-        The mean is z - P A^T (I + g A A^T)^{-1} r(z), the covariance P of `precondition`.
+        The covariance is P of `precondition`, the mean z - P A^T (I + g A A^T)^{-1} r(z), which is
+        z - v A^T (I + (g + v) A A^T)^{-1} r(z) without the cancellation in P.
 
         Args:
             z: `(*batch, *shape)`.
@@ -97,8 +108,8 @@ class LinearData(abc.ABC):
             generator: Randomness.
             residual: r(z) `(*batch, m)` where it is not A z - b, such as that of an operator that A linearises.
         """
-        gradient = self.adjoint(self.solve(self.residual(z) if residual is None else residual, g))
-        return z - self.precondition(gradient, v, g) + self.noise(z, v, g, generator)
+        residual = self.residual(z) if residual is None else residual
+        return z - v * self.pull(residual, g + v) + self.noise(z, v, g, generator)
 
     def log_evidence(self, residual: Tensor, v: float, g: float) -> Tensor:
         """Log of the integral of N(x; z, v I) exp(-r(x)^T (I + g A A^T)^{-1} r(x) / 2) / det(I + g A A^T)^{1/2}.
@@ -108,8 +119,7 @@ class LinearData(abc.ABC):
             v: Prior variance.
             g: Inflation of the noise.
         """
-        square = (residual * self.solve(residual, g + v)).double().sum(-1)
-        return -(square + self.log_det(g + v)) / 2
+        return -(self.energy(residual, g + v) + self.log_det(g + v)) / 2
 
 
 class SpectralData(LinearData):
@@ -131,13 +141,15 @@ class SpectralData(LinearData):
     def of(cls, matrix: LinearMap, target: Tensor) -> SpectralData:
         """Decompose in float64; large matrices by their Gram matrix, without singular values below 1e-7 of the largest.
 
+        That loses nothing but what the noise hides, as long as the largest is below 1e6; beyond, decompose directly.
         Where m > d, the part of b beyond the range of A is left to `solve`.
         """
         dense = _dense(matrix, target)
-        if min(dense.shape) <= _SVD_LIMIT:
-            left, values, right = torch.linalg.svd(dense, full_matrices=False)
-        else:
+        large = min(dense.shape) > _SVD_LIMIT
+        if large:
             left, values, right = _gram_svd(dense)
+        if not large or float(values[0]) > _PRECISE:
+            left, values, right = torch.linalg.svd(dense, full_matrices=False)
         return cls(matrix, target, values, left.to(target), right.to(target))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,10 +168,28 @@ class SpectralData(LinearData):
         """V c, `(*batch, *shape)`."""
         return (c @ self.right).reshape(*c.shape[:-1], *self.shape)
 
+    def inside(self, r: Tensor) -> Tensor:
+        """U^T r, `(*batch, k)`."""
+        return r @ self.left
+
+    def beyond(self, r: Tensor) -> Tensor:
+        """The part of r beyond the range of U, `(*batch, m)`; precise data make it small beside r."""
+        return _rest(r, self.left)
+
     def solve(self, r: Tensor, g: float) -> Tensor:
         """Diagonal in U; the part of r beyond the range of A stays."""
-        shrink = (1 / (1 + g * self.values.square()) - 1).to(r)
-        return r + (r @ self.left * shrink) @ self.left.T
+        if g == 0:
+            return r
+        return (self.inside(r) / self._inflated(g).to(r)) @ self.left.T + self.beyond(r)
+
+    def pull(self, r: Tensor, g: float) -> Tensor:
+        """Diagonal between U and V."""
+        return self.field(self.inside(r) * (self.values / self._inflated(g)).to(r))
+
+    def energy(self, r: Tensor, g: float) -> Tensor:
+        """A sum of squares."""
+        inside = self.inside(r).double().square() / self._inflated(g)
+        return inside.sum(-1) + self.beyond(r).double().square().sum(-1)
 
     def log_det(self, g: float) -> float:
         """Exact."""
@@ -175,8 +205,9 @@ class SpectralData(LinearData):
 
     def precondition(self, x: Tensor, v: float, g: float) -> Tensor:
         """Diagonal in V."""
-        change = 1 / (1 / v + self._informed(g)) - v
-        return v * x + self.field(self.coefficients(x) * change.to(x))
+        flat = x.flatten(x.ndim - len(self.shape))
+        inside = self.field(self.coefficients(x) / (1 / v + self._informed(g)).to(x))
+        return inside + v * _rest(flat, self.right.T).reshape(x.shape)
 
     def noise(self, like: Tensor, v: float, g: float, generator: torch.Generator) -> Tensor:
         """P^{1/2} of white noise, exact."""
@@ -186,8 +217,11 @@ class SpectralData(LinearData):
 
     def _informed(self, g: float) -> Tensor:
         """Eigenvalues of A^T (I + g A A^T)^{-1} A."""
-        square = self.values.square()
-        return square / (1 + g * square)
+        return self.values.square() / self._inflated(g)
+
+    def _inflated(self, g: float) -> Tensor:
+        """Eigenvalues of I + g A A^T."""
+        return 1 + g * self.values.square()
 
 
 class IterativeData(LinearData):
@@ -218,7 +252,7 @@ class IterativeData(LinearData):
         """
         if g == 0:
             return r
-        return self._solve(lambda w: w + g * self.forward(self.adjoint(w)), r)
+        return self._solve(r, g)
 
     def log_det(self, g: float) -> float:
         """Left out: it would need all singular values."""
@@ -244,16 +278,28 @@ class IterativeData(LinearData):
 
         x from N(0, v I) and data noise e from N(0, I + g A A^T) give x - v A^T (I + (g + v) A A^T)^{-1} (A x + e).
         """
-        x = math.sqrt(v) * randn(tuple(like.shape), like, generator)
-        batch = like.shape[: like.ndim - len(self.shape)]
-        e = randn((*batch, *self.target.shape[-1:]), like, generator)
-        if g > 0:
-            e = e + math.sqrt(g) * self.forward(randn(tuple(like.shape), like, generator))
-        return x - v * self.adjoint(self.solve(self.forward(x) + e, g + v))
+        return self.condition(torch.zeros_like(like), v, g, generator, like.new_zeros(()))
 
-    def _solve(self, apply: Callable[[Tensor], Tensor], rhs: Tensor) -> Tensor:
+    def condition(
+        self, z: Tensor, v: float, g: float, generator: torch.Generator, residual: Tensor | None = None
+    ) -> Tensor:
+        """One solve for mean and draw, to a small part of the data's noise."""
+        x = math.sqrt(v) * randn(tuple(z.shape), z, generator)
+        batch = z.shape[: z.ndim - len(self.shape)]
+        e = randn((*batch, *self.target.shape[-1:]), z, generator)
+        if g > 0:
+            e = e + math.sqrt(g) * self.forward(randn(tuple(z.shape), z, generator))
+        residual = (self.residual(z) if residual is None else residual) + self.forward(x) + e
+        bound = _OF_NOISE * math.sqrt(self.target.shape[-1])
+        return z + x - v * self.adjoint(self._solve(residual, g + v, bound))
+
+    def _solve(self, rhs: Tensor, g: float, bound: float = math.inf) -> Tensor:
+        def apply(w: Tensor) -> Tensor:
+            return w + g * self.forward(self.adjoint(w))
+
         flat = rhs.reshape(-1, rhs.shape[-1])
-        result = conjugate_gradients(apply, flat, self.tolerance * inner(flat, flat).sqrt(), self.max_iterations)
+        tolerance = (self.tolerance * inner(flat, flat).sqrt()).clamp_max(bound)
+        result = conjugate_gradients(apply, flat, tolerance, self.max_iterations)
         self.products += result.iterations
         if not result.converged:
             worst = int(result.residual.argmax())
@@ -270,6 +316,16 @@ def linear_data(matrix: LinearMap, target: Tensor, direct_limit: int = DIRECT_LI
     if min(matrix.domain.size, matrix.codomain.size) <= direct_limit:
         return SpectralData.of(matrix, target)
     return IterativeData(matrix, target)
+
+
+def _rest(x: Tensor, basis: Tensor) -> Tensor:
+    """(I - Q Q^T) x, `(*batch, n)`, for orthonormal columns Q; projected twice, so that nothing along Q is left."""
+    rows, columns = basis.shape
+    if rows == columns:
+        return torch.zeros_like(x)
+    for _ in range(2):
+        x = x - (x @ basis) @ basis.T
+    return x
 
 
 def _gram_svd(dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -60,6 +60,10 @@ class Surrogate(abc.ABC):
         """S_v^{-1} r."""
 
     @abc.abstractmethod
+    def energy(self, r: Tensor, v: float) -> Tensor:
+        """r^T S_v^{-1} r, `(*batch,)` in float64."""
+
+    @abc.abstractmethod
     def log_det(self, v: float) -> float:
         """Log determinant of S_v."""
 
@@ -111,7 +115,7 @@ class Surrogate(abc.ABC):
 
     def twist(self, residual: Tensor, v: float) -> Tensor:
         """residual^T S_v^{-1} residual / 2 + log det S_v / 2, `(*batch,)` in float64."""
-        return ((residual * self.solve(residual, v)).double().sum(-1) + self.log_det(v)) / 2
+        return (self.energy(residual, v) + self.log_det(v)) / 2
 
 
 class IsotropicSurrogate(Surrogate):
@@ -154,6 +158,10 @@ class IsotropicSurrogate(Surrogate):
     def solve(self, r: Tensor, v: float) -> Tensor:
         """Of the data's class."""
         return self.data.solve(r, self._factors(v)[1])
+
+    def energy(self, r: Tensor, v: float) -> Tensor:
+        """Of the data's class."""
+        return self.data.energy(r, self._factors(v)[1])
 
     def log_det(self, v: float) -> float:
         """Of the data's class."""
@@ -200,9 +208,7 @@ class IsotropicSurrogate(Surrogate):
     def posterior_mean(self) -> Tensor:
         """A - c A^T (I + c A A^T)^{-1} r(a), with c = 1 for the flat surrogate."""
         c = 1.0 if math.isinf(self.variance) else self.variance
-        return self.centre - c * self.data.adjoint(
-            self.data.solve(self.data.forward(self.centre) - self.data.target, c)
-        )
+        return self.centre - c * self.data.pull(self.data.forward(self.centre) - self.data.target, c)
 
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
         """White around the centre."""
@@ -219,11 +225,12 @@ class SpectrumSurrogate(Surrogate):
         spectrum: C.
     """
 
+    data: SpectralData
+
     def __init__(self, data: SpectralData, centre: Tensor, spectrum: Spectrum) -> None:
         super().__init__(data)
         self.centre, self.spectrum = centre, spectrum
-        self._rows = data.values.to(data.right)[:, None] * data.right  # A without U
-        self._left = data.left
+        self._rows = data.values[:, None] * data.right.double()  # A without U
         self._factors: dict[tuple[float, Transition | None], tuple[Tensor, Tensor]] = {}
 
     def denoise(self, z: Tensor, v: float) -> Tensor:
@@ -236,12 +243,17 @@ class SpectrumSurrogate(Surrogate):
         return x if v == 0 else self._function(c / (c + v), 0.0, x)
 
     def solve(self, r: Tensor, v: float) -> Tensor:
-        """By a Cholesky factor; the part of r beyond the range of A stays."""
-        return self._solve(r, v, None)
+        """By a triangular factor; the part of r beyond the range of A stays."""
+        inside = self._inside(r, v, None).to(r)
+        return inside @ self.data.left.T + self.data.beyond(r)
+
+    def energy(self, r: Tensor, v: float) -> Tensor:
+        """A sum of squares."""
+        return self._energy(r, v, None)
 
     def log_det(self, v: float) -> float:
         """Exact."""
-        return self._log_det(v, None)
+        return float(self._factor(v, None)[1])
 
     def laplacian(self, v: float) -> float:
         """Exact."""
@@ -263,7 +275,7 @@ class SpectrumSurrogate(Surrogate):
         """A draw of N(mean, T) and of the data's noise, moved by Matheron's rule."""
         draw = self.noise(mean, transition, generator)
         shift = self.data.forward(self.filter(draw, v)) + self._data_noise(residual, v, mean, generator)
-        pulled = self.filter(self.data.adjoint(self._solve(residual + shift, v, transition)), v)
+        pulled = self.filter(self._pull(residual + shift, v, transition), v)
         return mean + draw - self.weigh(pulled, transition)
 
     def evidence(self, residual: Tensor, v: float, transition: Transition) -> Tensor:
@@ -278,7 +290,7 @@ class SpectrumSurrogate(Surrogate):
         )
         residual = self.data.residual(x)
         residual = residual + randn(tuple(residual.shape), residual, generator)
-        gain = self.data.adjoint(self._solve(residual, math.inf, None))
+        gain = self._pull(residual, math.inf, None)
         x = x - self._function(self.spectrum.eigenvalues, 0.0, gain)
         z = x + math.sqrt(v) * randn(tuple(x.shape), x, generator)
         centre = like.narrow(len(sets), 0, 1)
@@ -287,7 +299,7 @@ class SpectrumSurrogate(Surrogate):
     def posterior_mean(self) -> Tensor:
         """A - C A^T (I + A C A^T)^{-1} r(a)."""
         residual = self.data.forward(self.centre) - self.data.target
-        pulled = self.data.adjoint(self._solve(residual, math.inf, None))
+        pulled = self._pull(residual, math.inf, None)
         return self.centre - self._function(self.spectrum.eigenvalues, 0.0, pulled)
 
     def marginal(self, like: Tensor, v: float, generator: torch.Generator) -> Tensor:
@@ -306,9 +318,13 @@ class SpectrumSurrogate(Surrogate):
         return transition.white + transition.share**2 * inner + 0 * c
 
     def _factor(self, v: float, transition: Transition | None) -> tuple[Tensor, Tensor]:
-        """Cholesky factor of I + A (G_v + F_v T F_v) A^T in the range of A, and its log determinant; v may be infinite.
+        """Triangular L with L L^T = I + A (G_v + F_v T F_v) A^T in the range of A, and the log determinant of that.
 
-        F_v and G_v vanish on directions without variance, and no step but the last reaches v = 0, where T does too.
+        With B the matrix A times the root of the bracket it is I + B B^T, whose rounding errors would hide the noise
+        where the data are precise; its factor then comes from a QR factorisation of (B, I)^T instead.
+
+        v may be infinite. F_v and G_v vanish on directions without variance, and no step but the last reaches v = 0,
+        where T does too.
         """
         key = (v, transition)
         if key not in self._factors:
@@ -317,27 +333,37 @@ class SpectrumSurrogate(Surrogate):
             if transition is not None:
                 filtered = c / (c + v) if v > 0 else torch.ones_like(c)
                 values = values + filtered.square() * self._covariance(transition)
-            rows = self._rows.reshape(-1, *self.data.shape)
-            gram = self._rows.double() @ self._function(values, 0.0, rows).flatten(1).double().T
-            eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-            factor = torch.linalg.cholesky(eye + (gram + gram.T) / 2)
+            root = self._function(values.sqrt(), 0.0, self._rows.reshape(-1, *self.data.shape)).flatten(1)
+            eye = torch.eye(len(root), dtype=root.dtype, device=root.device)
+            gram = eye + root @ root.T
+            if float(gram.diagonal().max()) < _PRECISE:
+                factor = torch.linalg.cholesky(gram)
+            else:
+                factor = torch.linalg.qr(torch.cat([root.T, eye]), mode="r").R.T
             if len(self._factors) >= _KEPT:
                 self._factors.pop(next(iter(self._factors)))
-            self._factors[key] = factor.to(self._rows), 2 * factor.diagonal().log().sum()
+            self._factors[key] = factor, 2 * factor.diagonal().abs().log().sum()
         return self._factors[key]
 
-    def _solve(self, r: Tensor, v: float, transition: Transition | None) -> Tensor:
-        inside = r @ self._left
-        solved = torch.cholesky_solve(inside.reshape(-1, inside.shape[-1]).T, self._factor(v, transition)[0]).T
-        moved: Tensor = r + (solved.reshape(inside.shape) - inside) @ self._left.T
-        return moved
+    def _inside(self, r: Tensor, v: float, transition: Transition | None) -> Tensor:
+        """S^{-1} r in the range of A, `(*batch, k)` in float64, S of `_factor`."""
+        inside = self.data.inside(r).double()
+        flat = inside.reshape(-1, inside.shape[-1]).T
+        return torch.cholesky_solve(flat, self._factor(v, transition)[0]).T.reshape(inside.shape)
 
-    def _log_det(self, v: float, transition: Transition | None) -> float:
-        return float(self._factor(v, transition)[1])
+    def _pull(self, r: Tensor, v: float, transition: Transition | None) -> Tensor:
+        """A^T S^{-1} r."""
+        return self.data.field((self._inside(r, v, transition) * self.data.values).to(r))
+
+    def _energy(self, r: Tensor, v: float, transition: Transition | None) -> Tensor:
+        inside = self.data.inside(r).double()
+        flat = inside.reshape(-1, inside.shape[-1]).T
+        white = torch.linalg.solve_triangular(self._factor(v, transition)[0], flat, upper=False).T
+        energy: Tensor = white.reshape(inside.shape).square().sum(-1) + self.data.beyond(r).double().square().sum(-1)
+        return energy
 
     def _log_evidence(self, residual: Tensor, v: float, transition: Transition | None) -> Tensor:
-        square = (residual * self._solve(residual, v, transition)).double().sum(-1)
-        return -(square + self._log_det(v, transition)) / 2
+        return -(self._energy(residual, v, transition) + float(self._factor(v, transition)[1])) / 2
 
     def _data_noise(self, residual: Tensor, v: float, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of N(0, S_v)."""
@@ -350,6 +376,7 @@ class SpectrumSurrogate(Surrogate):
 
 
 _KEPT = 4  # factors of recent levels
+_PRECISE = 1e10  # variance of data in units of their noise beyond which sums with it lose the noise
 
 
 def surrogate_of(prior: GaussianPrior, data: LinearData) -> Surrogate:
