@@ -31,7 +31,8 @@ class DiffusionEnsemble(ParticleSolver):
         `continuous`: Euler steps of the guided stochastic equation; `kappa=1` is the published AFDPS-SDE, `kappa=0.5`
             the Feynman-Kac corrector, None adapts kappa.
         `flow`: the probability flow, with correctors: the published AFDPS-ODE.
-        `auto`: `conditioned` for linear operators, else `renoised`, or `denoised` where `weights="path"`.
+        `auto`: `conditioned` for linear operators, else `renoised`, or `denoised` where `weights="path"`; `renoised`
+            with a `start`.
 
     Twists phi, for linear operators: `surrogate` (the prior's Gaussian surrogate, or the variance 1 where it has none)
     and `inflation` (S_v = I + v A A^T); for any: `isotropic` (noise variance 1 + gamma^2 |A|^2 v), `linear`
@@ -50,6 +51,10 @@ class DiffusionEnsemble(ParticleSolver):
         corrector_step: Step size in (0, 1): delta of `langevin` (0.3 to 0.6 is usual), 1 - v''/v of `renoising`.
         products: Most products with the derivative and its transpose in a draw of `renoised`; thousands of precise
             data, as of a scan, want 40 or more.
+        start: Folder of an earlier run with the same unknown, from whose draws `renoised` begins, with the noise of
+            `sigma_max`, by default 1 then. It brings particles to where the data are fitted, which few particles do not
+            find from pure noise when data are many and precise. What it had decided at scales above `sigma_max` stays,
+            its other features have to survive under this prior.
 
     Raises:
         ConfigError: If a setting is out of range, or settings contradict each other.
@@ -66,6 +71,7 @@ class DiffusionEnsemble(ParticleSolver):
     corrector: Literal["langevin", "renoising"] = "renoising"
     corrector_step: float = 0.8
     products: int = 12
+    start: str = ""
 
     name: ClassVar[str] = "diffusion-ensemble"
     citations: ClassVar[tuple[str, ...]] = ("chen2025afdps",)
@@ -92,4 +98,5 @@ class DiffusionEnsemble(ParticleSolver):
             self.corrector_step,
             self.weights == "path",
             self.products,
+            self.start,
         )

@@ -80,7 +80,7 @@ class ParticleSolver:
         threshold: Effective share of particles below which they are resampled.
         tempering: Conditional effective share that every level must keep, by levels between those of the grid;
             0 keeps to the grid.
-        sigma_max: First level; default that of the prior.
+        sigma_max: First level; default that of the prior, or 1 where a run starts from another.
         sigma_min: Last level above 0; default that of the prior.
         noise_level: Variance factor to condition on, where that of the noise is unknown.
         direct_limit: Smaller side of the operator up to which it is decomposed; beyond it, conjugate gradients.
@@ -312,7 +312,7 @@ class ParticleSolver:
     def _levels(self, setup: EnsembleSetup) -> list[float]:
         prior = setup.problem.prior
         levels: list[float] = karras_levels(
-            self.steps, self.sigma_max or prior.sigma_max, self.sigma_min or prior.sigma_min
+            self.steps, self.sigma_max or setup.sigma_max, self.sigma_min or prior.sigma_min
         ).tolist()
         return levels
 

@@ -13,6 +13,7 @@ from sciprob.priors.base import GaussianPrior
 from sciprob.priors.diffusion.denoiser import Denoiser
 from sciprob.priors.diffusion.spectrum import Spectrum
 from sciprob.random import randn
+from sciprob.solvers.diffusion.earlier_run import earlier_draws
 from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.diffusion.moves import Moved, Prepared
 from sciprob.solvers.diffusion.particles import Particles, Seen
@@ -107,10 +108,14 @@ class RenoisedMove:
         """Nothing yet."""
         return _RenoisedStep(self, particles.z, particles.v)
 
-    def start(self, count: int, v: float, generator: torch.Generator) -> Particles:
-        """Particles at the variance v that know nothing of the data."""
+    def start(self, count: int, v: float, generator: torch.Generator, earlier: str = "") -> Particles:
+        """Particles at the variance v: without knowledge of the data, or draws of an earlier run with noise."""
         problem = self.problem
         like = problem.like.new_empty(*problem.sets, count, *problem.latent.shape)
+        if earlier:
+            x = earlier_draws(earlier, problem.prior, count, generator).to(like)
+            z = x + math.sqrt(v) * randn(tuple(like.shape), like, generator)
+            return Particles.first(z, z.new_zeros(problem.sets), v)
         noise = self.covariance.noisy(like.reshape(-1, *problem.latent.shape), v, generator)
         z = noise.reshape(like.shape)
         if (surrogate := problem.prior.surrogate) is not None:
