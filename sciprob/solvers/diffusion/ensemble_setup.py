@@ -174,9 +174,10 @@ class EnsembleSetup:
             return self._twisted()
         if kind == "renoised":
             return self._renoised
+        data = self.linear(point) if self.problem.linear else None
         if kind == "flow":
-            return FlowMove(denoiser, self.twist(point))
-        return ContinuousMove(denoiser, self.twist(point), self.method.kappa)
+            return FlowMove(denoiser, self.twist(point), data=data)
+        return ContinuousMove(denoiser, self.twist(point), self.method.kappa, data)
 
     def twist(self, point: Tensor | None) -> Twist:
         """The twist of the continuous and flow moves."""

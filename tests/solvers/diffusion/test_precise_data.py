@@ -8,7 +8,7 @@ import torch
 from solver_cases import drive, solve
 
 import sciprob
-from sciprob.errors import DataError
+from sciprob.errors import DataError, SciprobWarning
 from sciprob.likelihoods.base import Likelihood
 from sciprob.likelihoods.gaussian import GaussianNoise
 from sciprob.operators import DenseMap
@@ -125,6 +125,27 @@ def test_renoised_draws_where_the_last_level_is_below_the_noise(kind, std):
     solver = DiffusionEnsemble(particles=N, steps=30, move="renoised", sigma_min=std / 10)
     posterior, _ = solve(solver, twin(problem))
     assert_standard(standardised(problem, posterior.samples)[0], N)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"move": "continuous"},
+        {"move": "flow", "correctors": 2, "corrector": "langevin"},
+        {"twist": "inflation"},
+    ],
+    ids=str,
+)
+def test_a_last_step_that_does_not_look_at_precise_data_is_said(settings):
+    problem = precise_problem("white", 1e-4)
+
+    def spread(**levels):
+        posterior, _ = solve(DiffusionEnsemble(particles=N, weights="equal", steps=60, **settings | levels), problem)
+        return float(standardised(problem, posterior.samples)[0].var(0).max())
+
+    with pytest.warns(SciprobWarning, match=r"the last step of this move .* `sigma_min` below 3e-05\.$"):
+        wide = spread()
+    assert wide > 100 * spread(sigma_min=1e-5)  # and no warning
 
 
 @pytest.mark.parametrize("std", [1e-2, 1e-9])
