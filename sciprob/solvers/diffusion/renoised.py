@@ -20,7 +20,7 @@ from sciprob.solvers.diffusion.particles import Particles, Seen
 from sciprob.solvers.diffusion.surrogate import DiagonalSpectrum, spectrum_of
 
 Apply = Callable[[Tensor], Tensor]
-_TOLERANCE = 0.02  # of the solves, relative to their right-hand sides
+_TOLERANCE = 0.02  # of the solves, relative to their right-hand sides, and to the noise where that is less
 _STEP = 0.05  # of the difference, relative to sigma
 _NARROWEST, _WIDEST = 0.05, 4.0  # bounds on the estimated share of G_v
 _AT_ONCE = 1 << 16  # numbers of particles whose forward runs are kept in memory for adjoints
@@ -216,12 +216,12 @@ def particle_conjugate_gradients(apply: Apply, rhs: Tensor, tolerance: float, mo
     Args:
         apply: `(*batch, m)` -> the products A_i w_i.
         rhs: b, `(*batch, m)`.
-        tolerance: Bound on residual norms relative to b.
+        tolerance: Bound on residual norms, relative to b or to the norm of standard normal noise if that is less.
         most: Products at most; the result is then that of fewer steps, which is nearer to zero.
     """
     solution, residual = torch.zeros_like(rhs), rhs
     square = rhs.double().square().sum(-1, keepdim=True)
-    bound, direction = tolerance**2 * square, residual
+    bound, direction = tolerance**2 * square.clamp_max(rhs.shape[-1]), residual
     for _ in range(most):
         if bool((square <= bound).all()):
             break

@@ -119,10 +119,12 @@ def test_other_settings_at_small_noise(settings, std):
 
 
 @pytest.mark.parametrize("kind", ["white", "many data"])
-@pytest.mark.parametrize("std", [1e-1, 1e-3, 1e-6])
-def test_renoised_draws_where_the_last_level_is_below_the_noise(kind, std):
+@pytest.mark.parametrize(
+    ("std", "settings"), [(1e-1, {}), (1e-3, {}), (1e-6, {}), (1e-6, {"sigma_min": 1e-7})], ids=str
+)
+def test_renoised_draws_solve_to_a_part_of_the_noise(kind, std, settings):
     problem = precise_problem(kind, std)
-    solver = DiffusionEnsemble(particles=N, steps=30, move="renoised", sigma_min=std / 10)
+    solver = DiffusionEnsemble(particles=N, steps=30, move="renoised", **settings)
     posterior, _ = solve(solver, twin(problem))
     assert_standard(standardised(problem, posterior.samples)[0], N)
 
