@@ -2,7 +2,7 @@
 
     python benchmarks/diffusion_posteriors.py [--part mixtures orders tomography htc2022 navier-stokes speed spectrum]
                                               [--quick] [--json PATH]
-    python benchmarks/diffusion_posteriors.py --part htc2022 --levels 1 4 7 --scans ta tb tc --weights prior.toml
+    python benchmarks/diffusion_posteriors.py --part htc2022 --levels 1 4 7 --scans ta tb tc --fine
 
 `mixtures`: nine Gaussian mixtures with known posteriors, 1024 particles and 200 network calls, sliced Wasserstein-2
 distance. `tomography`: phantoms of ellipses from 8, 16, 32 views and from 90, 60, 30 degrees. `htc2022`: the five
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from _diffusion_flow import bench_flows
-from _diffusion_htc import FEWER_VIEWS, GAUSSIAN, SCANS, bench_level, scans_folder
+from _diffusion_htc import FEWER_VIEWS, FINE_GAUSSIAN, GAUSSIAN, SCANS, bench_level, scans_folder
 from _diffusion_mixture_table import bench_mixtures
 from _diffusion_orders import bench_orders
 from _diffusion_spectrum import bench_spectrum
@@ -64,36 +64,49 @@ def part_tomography(table: Table, quick: bool) -> None:
         bench_case(table, case, name, settings, methods, phantoms=1 if quick else 3)
 
 
-def htc_solver() -> PiGDM:
-    """What did best on these scans: under thousands of readings no affordable ensemble keeps its weights."""
-    return PiGDM(samples=12, steps=70)
-
-
 def part_htc2022(table: Table, quick: bool) -> None:
     bench_scans(table, (7,) if quick else tuple(range(1, 8)), SCANS[:1] if quick else SCANS)
 
 
-def bench_scans(table: Table, levels: tuple[int, ...], scans: tuple[str, ...], learned: str = "") -> None:
-    """The scans at some levels by both priors, or only by the learned one where a file of its weights is given."""
+def continued(run: Path) -> DiffusionEnsemble:
+    """From the draws of a run; few particles would not find thousands of precise readings from noise."""
+    return DiffusionEnsemble(particles=12, steps=12, correctors=1, products=40, start=str(run))
+
+
+def bench_scans(
+    table: Table, levels: tuple[int, ...], scans: tuple[str, ...], learned: str = "", fine: bool = False
+) -> None:
+    """The scans at some levels by both priors; `learned` is a file of weights in the place of the package's."""
     if not (scans_folder() / "htc2022_ta_full.mat").is_file():
         print("  the scans are not at hand; set SCIPROB_DATA to their folder")
         return
-    settings = FEWER_VIEWS | ({"prior.weights": learned} if learned else {})
-    methods = {"learned prior, pigdm": ("tomography-htc2022-learned", settings, htc_solver)}
-    if not learned:
-        methods["laplace, Gaussian latent field"] = ("tomography-htc2022", GAUSSIAN, Laplace)
+    weights = {"prior.weights": learned} if learned else {}
+    gaussian, name = "laplace, Gaussian latent field", "tomography-htc2022-learned"
+    methods: dict[str, tuple[str, dict[str, Any], Callable[[Path], Any]]] = {
+        gaussian: ("tomography-htc2022", GAUSSIAN, lambda _: Laplace()),
+        "learned prior, from that": (name, {"largest_views": 60} | weights, lambda runs: continued(runs / gaussian)),
+        "learned prior, pigdm": (name, FEWER_VIEWS | weights, lambda _: PiGDM(samples=12, steps=70)),
+    }
+    if fine:
+        del methods["learned prior, pigdm"]
+        methods[gaussian] = ("tomography-htc2022", FINE_GAUSSIAN, lambda _: Laplace())
     for level in levels:
         bench_level(table, level, scans, methods)
 
 
 def part_navier_stokes(table: Table, quick: bool) -> None:
     """The first method sets the number of solver calls that pCN gets. The flow is computed on 32 points if quick."""
-    members, steps = (16, 20) if quick else (32, 40)
     methods: dict[str, Callable[[], Any]] = {
-        "diffusion-ensemble": lambda: DiffusionEnsemble(particles=members, steps=steps, sigma_max=10.0, sigma_min=0.2),
-        "dps": lambda: DPS(samples=members, steps=3 * steps),
+        "diffusion-ensemble": lambda: DiffusionEnsemble(
+            particles=16, steps=20, sigma_max=10.0, sigma_min=0.2, correctors=4, products=5
+        ),
+        "diffusion-ensemble, a third": lambda: DiffusionEnsemble(
+            particles=16, steps=12, sigma_max=10.0, sigma_min=0.2, correctors=2, products=4
+        ),
+        "dps": lambda: DPS(samples=16, steps=60),
+        "dps, as many calls": lambda: DPS(samples=16, steps=940),
     }
-    bench_flows(table, 1 if quick else 3, methods, points=32 if quick else 64)
+    bench_flows(table, 1 if quick else 4, methods, points=32 if quick else 64)
 
 
 def part_speed(table: Table, quick: bool) -> None:
@@ -112,13 +125,14 @@ def main() -> None:
     only = parser.add_argument_group("of htc2022")
     only.add_argument("--levels", nargs="+", type=int, choices=range(1, 8), default=list(range(1, 8)))
     only.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
-    only.add_argument("--weights", default="", help="file of a trained prior, measured alone in the package's place")
+    only.add_argument("--weights", default="", help="file of a trained prior, in the package's place")
+    only.add_argument("--fine", action="store_true", help="Gaussian field on 256 pixels, a quarter of an hour a level")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = Table()
     for part in arguments.part:
         if part == "htc2022" and not arguments.quick:
-            bench_scans(table, tuple(arguments.levels), tuple(arguments.scans), arguments.weights)
+            bench_scans(table, tuple(arguments.levels), tuple(arguments.scans), arguments.weights, arguments.fine)
         else:
             globals()[f"part_{part.replace('-', '_')}"](table, arguments.quick)
         if arguments.json:

@@ -76,6 +76,11 @@ class EnsembleMethod:
             message = 'the corrector "renoising" needs `twist="surrogate"` or "inflation"; use "langevin".'
             raise ConfigError(message)
 
+    @property
+    def renoises(self) -> bool:
+        """Whether the move is `renoised` for every problem."""
+        return self.move == "renoised" or bool(self.start)
+
 
 class EnsembleSetup:
     """Everything about one problem that stays the same, or changes with the point of linearisation only.

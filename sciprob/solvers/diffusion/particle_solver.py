@@ -124,7 +124,8 @@ class ParticleSolver:
     @property
     def max_steps(self) -> int:
         """Levels, twice if the weights may be given up, 64 times as many with levels between; blocks of corrections."""
-        levels = self.steps * (64 if self.tempering > 0 else 1) * (2 if self.weights == "auto" else 1)
+        again = self.weights == "auto" and not self._method.renoises
+        levels = self.steps * (64 if self.tempering > 0 else 1) * (2 if again else 1)
         return levels + -(-self.corrections // _BLOCK)
 
     def init(self, problem: Problem, streams: Streams) -> ParticleState:

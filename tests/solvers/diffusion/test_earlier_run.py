@@ -60,6 +60,7 @@ def test_the_first_level_has_the_noise_of_the_latent_spread_by_default(tmp_path)
     sciprob.solve(exact, "gaussian", progress=False).save(tmp_path)
     solver = DiffusionEnsemble(particles=8, steps=3, start=str(tmp_path))
     assert solver.init(problem, Streams(0)).particles.v == pytest.approx(1.0)
+    assert solver.max_steps == 3  # weights cannot be given up, so it does not begin anew
 
 
 def grid(n, name="material"):
