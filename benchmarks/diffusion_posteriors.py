@@ -83,13 +83,11 @@ def bench_scans(
     weights = {"prior.weights": learned} if learned else {}
     gaussian, name = "laplace, Gaussian latent field", "tomography-htc2022-learned"
     methods: dict[str, tuple[str, dict[str, Any], Callable[[Path], Any]]] = {
-        gaussian: ("tomography-htc2022", GAUSSIAN, lambda _: Laplace()),
+        gaussian: ("tomography-htc2022", FINE_GAUSSIAN if fine else GAUSSIAN, lambda _: Laplace()),
         "learned prior, from that": (name, {"largest_views": 60} | weights, lambda runs: continued(runs / gaussian)),
-        "learned prior, pigdm": (name, FEWER_VIEWS | weights, lambda _: PiGDM(samples=12, steps=70)),
     }
-    if fine:
-        del methods["learned prior, pigdm"]
-        methods[gaussian] = ("tomography-htc2022", FINE_GAUSSIAN, lambda _: Laplace())
+    if not fine:  # it does not depend on the Gaussian field
+        methods["learned prior, pigdm"] = (name, FEWER_VIEWS | weights, lambda _: PiGDM(samples=12, steps=70))
     for level in levels:
         bench_level(table, level, scans, methods)
 

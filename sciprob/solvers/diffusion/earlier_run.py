@@ -50,6 +50,7 @@ def earlier_draws(folder: str | Path, prior: DiffusionPrior, count: int, generat
     if isinstance(space, GridSpace):
         fields = PointObservation(posterior.space, space.points())(fields).reshape(count, *space.shape)
     space.batch_shape(fields, "start")
+    fields = fields.to(generator.device)
     return fields if transform is None else _latent(transform, fields)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciprob.errors import ConfigError, DataError, UnsupportedProblemError
+from sciprob.errors import ConfigError, DataError, SciprobWarning, UnsupportedProblemError
 from sciprob.operators.base import Capability
 from sciprob.problems.problem import Problem
 from sciprob.solvers.diffusion.correctors import LangevinCorrector
@@ -22,7 +23,8 @@ from sciprob.solvers.diffusion.linear_algebra import LinearData, linear_data
 from sciprob.solvers.diffusion.moves import ConditionedMove, ContinuousMove, FlowMove, Move, RenoisingCorrector
 from sciprob.solvers.diffusion.particles import Particles
 from sciprob.solvers.diffusion.renoised import DenoisedCovariance, RenoisedMove
-from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Surrogate, surrogate_of
+from sciprob.solvers.diffusion.spectrum_surrogate import surrogate_of
+from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Surrogate
 from sciprob.solvers.diffusion.twists import SurrogateTwist, TemperedTwist, Tempering, Twist
 
 _TEMPERED = ("isotropic", "linear", "constant")
@@ -143,6 +145,19 @@ class EnsembleSetup:
         """First noise level where none is set."""
         return _WARM if self.method.start else self.problem.prior.sigma_max
 
+    def warn_of_blind_end(self, sigma: float) -> None:
+        """Warn if what is left at the last noise level shows in the data, and the step to 0 does not look at them."""
+        kind, flat = self.method.move, self.method.twist == "inflation"
+        blind = kind in ("continuous", "flow") or (kind == "conditioned" and flat)
+        if not (blind and self.problem.linear) or (times := sigma * self.linear(None).norm()) <= _COARSE:
+            return
+        message = (
+            f"the last level, {sigma:.2g}, moves the data by up to {times:.2g} times their noise, and the last step "
+            "of this move does not look at them: spreads are too large; use the default move and twist, or a "
+            f"`sigma_min` below {sigma / times:.1g}."
+        )
+        warnings.warn(message, SciprobWarning, stacklevel=3)
+
     def first_point(self) -> Tensor | None:
         """Where a nonlinear operator is linearised first: near the mode under the surrogate, by Gauss-Newton steps.
 
@@ -179,10 +194,9 @@ class EnsembleSetup:
             return self._twisted()
         if kind == "renoised":
             return self._renoised
-        data = self.linear(point) if self.problem.linear else None
         if kind == "flow":
-            return FlowMove(denoiser, self.twist(point), data=data)
-        return ContinuousMove(denoiser, self.twist(point), self.method.kappa, data)
+            return FlowMove(denoiser, self.twist(point))
+        return ContinuousMove(denoiser, self.twist(point), self.method.kappa)
 
     def twist(self, point: Tensor | None) -> Twist:
         """The twist of the continuous and flow moves."""
@@ -295,6 +309,7 @@ def _check_rounding(problem: LatentProblem) -> None:
 
 
 _NEWTON_STEPS = 8
+_COARSE = 3.0  # noise stds that the last level may move data by before that is said
 _WARM = 1.0  # noise on the draws of an earlier run, about the spread of the latent variable
 _latest: dict[str, Any] = {}
 

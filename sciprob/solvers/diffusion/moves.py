@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from sciprob.errors import SciprobWarning
 from sciprob.priors.diffusion.denoiser import Denoiser
 from sciprob.random import randn
 from sciprob.solvers.diffusion.kappa import adaptive_kappa, rates
-from sciprob.solvers.diffusion.linear_algebra import LinearData
 from sciprob.solvers.diffusion.particles import Particles, Seen
-from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Surrogate, Transition
+from sciprob.solvers.diffusion.surrogate import Surrogate, Transition
 from sciprob.solvers.diffusion.twists import Twist, event_inner
 
 Moved = tuple[Tensor, Tensor, Seen | None]
-_COARSE = 3.0  # noise stds that the last level may move data by before that is said
 
 
 class Prepared(Protocol):
@@ -63,7 +59,6 @@ class ContinuousMove:
         denoiser: Of the prior.
         twist: phi.
         kappa: Strength of guidance, or None.
-        data: Linear data that may be too precise for the last step.
 
     Source: Chen, Ren, Min, Ying, Izzo, arXiv 2506.03979 (2025).
     """
@@ -71,7 +66,6 @@ class ContinuousMove:
     denoiser: Denoiser
     twist: Twist
     kappa: float | None = None
-    data: LinearData | None = None
 
     def look(self, z: Tensor, v: float) -> Seen | None:
         """Nothing."""
@@ -94,7 +88,7 @@ class ContinuousMove:
                 kappa = along.new_full((*along.shape[:-1], 1), self.kappa)
             rate = fixed + kappa * slope
         drift = score - kappa.to(z).reshape(*kappa.shape, *(1,) * axes) * twist.gradient
-        return _EulerStep(z, v, drift, rate, float(kappa.mean()), self.data)
+        return _EulerStep(z, v, drift, rate, float(kappa.mean()))
 
 
 @dataclass(frozen=True)
@@ -104,13 +98,11 @@ class _EulerStep:
     drift: Tensor
     rate: Tensor
     kappa: float | None
-    data: LinearData | None
 
     def increment(self, after: float) -> Tensor:
         return (self.v - after) * self.rate
 
     def move(self, after: float, generator: torch.Generator) -> Moved:
-        _warn_of_blind_end(self.data, self.v, after)
         step = self.v - after
         z = self.z + step * self.drift + math.sqrt(step) * randn(tuple(self.z.shape), self.z, generator)
         return z, self.increment(after), None
@@ -126,13 +118,11 @@ class FlowMove:
         denoiser: Of the prior.
         twist: phi.
         order: 1 (Euler) or 2 (Heun, two network calls a step but the last).
-        data: Linear data that may be too precise for the last step.
     """
 
     denoiser: Denoiser
     twist: Twist
     order: Literal[1, 2] = 2
-    data: LinearData | None = None
 
     def look(self, z: Tensor, v: float) -> Seen | None:
         """Nothing."""
@@ -158,7 +148,6 @@ class _FlowStep:
         return self.before - self.method.twist.value(self._euler(after), after)
 
     def move(self, after: float, generator: torch.Generator) -> Moved:
-        _warn_of_blind_end(self.method.data, self.v, after)
         z = self._euler(after)
         if self.method.order == 2 and after > 0:
             sigma, end = math.sqrt(self.v), math.sqrt(after)
@@ -210,8 +199,6 @@ class _ConditionedStep:
         return self._at(after)[2]
 
     def move(self, after: float, generator: torch.Generator) -> Moved:
-        if isinstance(self.surrogate, IsotropicSurrogate) and math.isinf(self.surrogate.variance):
-            _warn_of_blind_end(self.surrogate.data, self.v, after)
         mean, residual, increment = self._at(after)
         down = Transition.down(self.v, after)
         return self.surrogate.conditioned(mean, residual, after, down, generator), increment, None
@@ -254,15 +241,3 @@ class RenoisingCorrector:
             inner = denoised + self.share * (z - denoised) + self.surrogate.noise(z, down, generator)
             z = self.surrogate.conditioned(inner, self.surrogate.residual(inner, v), v, up, generator)
         return z
-
-
-def _warn_of_blind_end(data: LinearData | None, v: float, after: float) -> None:
-    """Warn where what is left at the variance v shows in the data, and the step to 0 does not look at them."""
-    if after > 0 or data is None or (times := data.norm() * math.sqrt(v)) <= _COARSE:
-        return
-    message = (
-        f"the last level, {math.sqrt(v):.2g}, moves the data by up to {times:.2g} times their noise, and the last step "
-        "of this move does not look at them: spreads are too large; use the default move and twist, or a `sigma_min` "
-        f"below {1 / data.norm():.1g}."
-    )
-    warnings.warn(message, SciprobWarning, stacklevel=3)

@@ -135,8 +135,9 @@ class ParticleSolver:
             UnsupportedProblemError: If the problem lacks what the move needs.
         """
         setup = self._setup(problem)
-        v = self._levels(setup)[0] ** 2
-        point = setup.first_point()
+        levels = self._levels(setup)
+        setup.warn_of_blind_end(levels[-2])
+        v, point = levels[0] ** 2, setup.first_point()
         before = setup.problem.denoiser.calls
         particles = setup.start(self.particles, v, point, streams["start"])
         calls = setup.problem.denoiser.calls - before

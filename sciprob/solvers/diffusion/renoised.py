@@ -17,7 +17,7 @@ from sciprob.solvers.diffusion.earlier_run import earlier_draws
 from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.diffusion.moves import Moved, Prepared
 from sciprob.solvers.diffusion.particles import Particles, Seen
-from sciprob.solvers.diffusion.surrogate import DiagonalSpectrum, spectrum_of
+from sciprob.solvers.diffusion.spectrum_surrogate import DiagonalSpectrum, spectrum_of
 
 Apply = Callable[[Tensor], Tensor]
 _TOLERANCE = 0.02  # of the solves, relative to their right-hand sides, and to the noise where that is less

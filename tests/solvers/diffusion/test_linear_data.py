@@ -12,7 +12,8 @@ from sciprob.priors.diffusion.gaussian import GaussianDenoiser
 from sciprob.solvers.diffusion import linear_algebra
 from sciprob.solvers.diffusion.latent_problem import LatentProblem
 from sciprob.solvers.diffusion.linear_algebra import IterativeData, SpectralData
-from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, SpectrumSurrogate, Transition
+from sciprob.solvers.diffusion.spectrum_surrogate import SpectrumSurrogate
+from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, Transition
 
 
 def normal(g, *shape):

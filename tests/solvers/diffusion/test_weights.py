@@ -15,7 +15,8 @@ from sciprob.solvers.diffusion.linear_algebra import linear_data
 from sciprob.solvers.diffusion.moves import ContinuousMove, FlowMove
 from sciprob.solvers.diffusion.particles import Particles, resample
 from sciprob.solvers.diffusion.resampling import effective_size, log_mean_exp, systematic_indices, take
-from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate, SpectrumSurrogate
+from sciprob.solvers.diffusion.spectrum_surrogate import SpectrumSurrogate
+from sciprob.solvers.diffusion.surrogate import IsotropicSurrogate
 from sciprob.solvers.diffusion.twists import SurrogateTwist
 
 D, M = 3, 2
